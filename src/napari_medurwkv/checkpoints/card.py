@@ -1,0 +1,281 @@
+"""The model card: documentation, validation and interface text in one schema."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "ClassInfo",
+    "CodedConcept",
+    "DataSource",
+    "InputChannel",
+    "InstanceRecipe",
+    "IntensityRecipe",
+    "Metric",
+    "ModelCard",
+]
+
+Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class _Schema(BaseModel):
+    """Frozen, and strict about names: a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CodedConcept(_Schema):
+    """A code of a controlled vocabulary, as DICOM writes it."""
+
+    scheme: str = Field(
+        "SCT", title="Scheme", description="Coding scheme designator; SCT is SNOMED CT."
+    )
+    value: str = Field(title="Code", description="Code value, for example 84640000.")
+    meaning: str = Field(title="Meaning", description="Human-readable meaning.")
+
+
+class ClassInfo(_Schema):
+    """One class of the mask."""
+
+    value: int = Field(
+        ge=0, le=65535, title="Value", description="Number in the mask; 0 is background."
+    )
+    name: str = Field(min_length=1, title="Name", description="Name shown to the user.")
+    color: Color = Field(title="Colour", description="Hexadecimal sRGB, #rrggbb.")
+    category: CodedConcept | None = Field(
+        None, title="Category", description="Coded category, for example Tissue."
+    )
+    type: CodedConcept | None = Field(
+        None, title="Type", description="Coded type, for example Cell nucleus."
+    )
+
+
+class InputChannel(_Schema):
+    """One channel of the images that the model takes."""
+
+    name: str = Field(min_length=1, title="Name", description="For example red, T1.")
+    meaning: str = Field("", title="Meaning", description="What the channel measures.")
+
+
+class IntensityRecipe(_Schema):
+    """How intensities become network input.
+
+    Steps, in this order: ``scale`` (to about [0, 1]), then ``(x - mean) / std``.
+    """
+
+    scale: Literal["dtype", "percentile", "window", "none"] = Field(
+        title="Scaling",
+        description=(
+            "dtype: integers by their type's range, as stored 8-bit pictures are; "
+            "percentile: the image's own percentiles become 0 and 1; "
+            "window: fixed limits become 0 and 1 (CT); none: as stored."
+        ),
+    )
+    low: float | None = Field(
+        None, title="Low", description="Lower percentile (0-100) or window limit."
+    )
+    high: float | None = Field(
+        None, title="High", description="Upper percentile (0-100) or window limit."
+    )
+    clip: bool = Field(
+        True, title="Clip", description="Clip to [0, 1] after scaling."
+    )
+    nonzero: bool = Field(
+        False,
+        title="Ignore the background value",
+        description="Percentiles over voxels above the image's minimum only.",
+    )
+    mean: float = Field(0.0, title="Mean", description="Subtracted after scaling.")
+    std: float = Field(
+        1.0, gt=0, title="Standard deviation", description="Divided by after scaling."
+    )
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if self.scale in ("percentile", "window"):
+            if self.low is None or self.high is None or not self.low < self.high:
+                raise ValueError(f"scaling by {self.scale} needs low < high")
+            if self.scale == "percentile" and not (
+                0 <= self.low < self.high <= 100
+            ):
+                raise ValueError("percentiles lie between 0 and 100")
+        return self
+
+
+class InstanceRecipe(_Schema):
+    """How touching objects are told apart: a seeded watershed."""
+
+    inside_channel: int = Field(
+        ge=0, title="Inside", description="Network output that marks object interiors."
+    )
+    boundary_channel: int = Field(
+        ge=0, title="Boundary", description="Network output that marks their rims."
+    )
+    seed_threshold: float = Field(
+        0.5, gt=0, lt=1, title="Seed threshold", description="On the inside probability."
+    )
+    min_area: int = Field(
+        0, ge=0, title="Smallest object", description="In pixels; smaller ones go."
+    )
+
+
+class DataSource(_Schema):
+    """One data set that the model was trained on."""
+
+    name: str = Field(title="Name", description="Name of the data set.")
+    licence: str = Field(title="Licence", description="SPDX identifier or its title.")
+    url: str = Field("", title="Address", description="Where it comes from.")
+    count: str = Field("", title="Amount", description="How many images were used.")
+    changes: str = Field("", title="Changes", description="What was done to it.")
+
+
+class Metric(_Schema):
+    """One measured figure and what it was measured on."""
+
+    name: str = Field(title="Measure", description="For example Dice, AJI.")
+    value: float = Field(title="Value", description="The figure.")
+    data: str = Field(title="Data", description="What it was measured on.")
+    class_name: str = Field("", title="Class", description="Class, or empty for all.")
+
+
+class ModelCard(_Schema):
+    """Everything that a person or a program must know to use a checkpoint."""
+
+    format: Literal[1] = Field(1, title="Format", description="Version of this schema.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$", title="Name", description="Short identifier."
+    )
+    title: str = Field(min_length=1, title="Title", description="Shown in lists.")
+    version: str = Field(title="Version", description="Version of the weights.")
+    description: str = Field(title="Description", description="What it segments.")
+    limitations: str = Field(
+        title="Limitations", description="What it is bad at, in plain words."
+    )
+
+    architecture: str = Field(
+        title="Architecture", description="A name that models.create_model knows."
+    )
+    config: dict[str, Any] = Field(
+        title="Configuration", description="Values that create_model is called with."
+    )
+
+    dimensions: Literal[2, 3] = Field(
+        title="Dimensions", description="Of the images that it is meant for."
+    )
+    modality: tuple[str, ...] = Field(
+        min_length=1, title="Modality", description="For example MR, fluorescence."
+    )
+    channels: tuple[InputChannel, ...] = Field(
+        min_length=1, title="Input channels", description="Of the image, in order."
+    )
+    repeat_grey: bool = Field(
+        False,
+        title="Grey images welcome",
+        description="A one-channel image is repeated to fill the input channels.",
+    )
+    intensity: IntensityRecipe = Field(
+        title="Intensity recipe", description="From stored values to network input."
+    )
+    spacing: tuple[float, ...] | None = Field(
+        None,
+        title="Working spacing",
+        description=(
+            "mm per voxel in display order, (slice, row, column) or (row, column); "
+            "empty: the image's own grid."
+        ),
+    )
+    orientation: Literal["SPL"] | None = Field(
+        None,
+        title="Working orientation",
+        description=(
+            "Anatomical directions in which the array axes grow (superior, posterior, "
+            "left); empty for images without anatomy."
+        ),
+    )
+    patch_size: tuple[int, int] = Field(
+        title="Patch size", description="Window in pixels, (rows, columns)."
+    )
+    overlap: float = Field(
+        0.5, ge=0, lt=1, title="Overlap", description="Of neighbouring windows."
+    )
+    slice_axis: int | None = Field(
+        None, ge=0, le=2, title="Slice axis", description="3D: axis that is stepped."
+    )
+    slice_context: int = Field(
+        0, ge=0, title="Slice context", description="Neighbouring slices on each side."
+    )
+
+    activation: Literal["softmax", "sigmoid"] = Field(
+        title="Output activation", description="softmax: classes exclude each other."
+    )
+    threshold: float = Field(
+        0.5, gt=0, lt=1, title="Threshold", description="Used with sigmoid only."
+    )
+    classes: tuple[ClassInfo, ...] = Field(
+        min_length=1, title="Classes", description="Classes of the mask."
+    )
+    output_values: tuple[int, ...] = Field(
+        min_length=1,
+        title="Output values",
+        description=(
+            "Mask value of each network output; several outputs may share one value, "
+            "their probabilities are then added."
+        ),
+    )
+    instances: InstanceRecipe | None = Field(
+        None, title="Instances", description="Present where objects can be separated."
+    )
+
+    training_data: tuple[DataSource, ...] = Field(
+        title="Training data", description="With the licence of each."
+    )
+    training: str = Field("", title="Training", description="How it was trained.")
+    metrics: tuple[Metric, ...] = Field(title="Metrics", description="Measured, where.")
+    authors: tuple[str, ...] = Field(min_length=1, title="Authors", description="Who.")
+    licence: str = Field(title="Licence", description="Of the weights, SPDX.")
+    citation: str = Field("", title="Citation", description="What to cite.")
+    date: datetime.date = Field(title="Date", description="When it was made.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        values = [c.value for c in self.classes]
+        if len(set(values)) != len(values):
+            raise ValueError("two classes share one value")
+        unknown = set(self.output_values) - set(values)
+        if unknown:
+            raise ValueError(f"output values {sorted(unknown)} have no class")
+        if self.activation == "softmax" and len(self.output_values) < 2:
+            raise ValueError("softmax needs two or more outputs")
+        if self.spacing is not None:
+            if len(self.spacing) != self.dimensions:
+                raise ValueError("spacing must have one number per dimension")
+            if min(self.spacing) <= 0:
+                raise ValueError("spacing must be positive")
+        if (self.dimensions == 3) != (self.slice_axis is not None):
+            raise ValueError("slice_axis belongs to 3D cards, and to those only")
+        if self.dimensions == 2 and self.slice_context:
+            raise ValueError("slice_context belongs to 3D cards only")
+        if self.slice_context and len(self.channels) != 1:
+            raise ValueError("slice_context needs one-channel images")
+        outputs = len(self.output_values)
+        recipe = self.instances
+        if recipe is not None and not (
+            recipe.inside_channel < outputs
+            and recipe.boundary_channel < outputs
+            and recipe.inside_channel != recipe.boundary_channel
+        ):
+            raise ValueError("the instance recipe names outputs that do not exist")
+        return self
+
+    @property
+    def network_channels(self) -> int:
+        """Channels of the network's input."""
+        return len(self.channels) * (2 * self.slice_context + 1)
+
+    @property
+    def foreground(self) -> tuple[ClassInfo, ...]:
+        """Classes other than background."""
+        return tuple(c for c in self.classes if c.value != 0)
