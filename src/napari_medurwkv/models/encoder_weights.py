@@ -1,0 +1,181 @@
+"""Fill an encoder with the weights of a published network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from napari_medurwkv.errors import CheckpointError
+from napari_medurwkv.models.adapter import VRWKVAdapter
+from napari_medurwkv.models.med_urwkv import MedURWKV
+from napari_medurwkv.models.vrwkv import VRWKV, resize_pos_embed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+__all__ = ["EncoderReport", "load_encoder_weights"]
+
+_PREFIX = "backbone."
+_CLASSIFICATION, _ADAPTER, _UPERNET = "classification", "adapter", "upernet"
+_HEADS = ("head.", "decode_head.", "auxiliary_head.")
+_SCALES = (".gamma1", ".gamma2")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderReport:
+    """What became of every tensor when an encoder was filled.
+
+    Attributes
+    ----------
+    layout : {"classification", "adapter", "upernet"}
+        The published layout that the file has.
+    taken : tuple of str
+        Keys of the encoder that were filled as they are.
+    resized : tuple of str
+        Keys of the encoder that were filled after resizing.
+    fresh : tuple of str
+        Keys of the encoder that the file does not have.
+    ignored : tuple of str
+        Keys of the file that belong to its head.
+    """
+
+    layout: str
+    taken: tuple[str, ...]
+    resized: tuple[str, ...]
+    fresh: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def _encoder_of(model: nn.Module) -> VRWKV | VRWKVAdapter:
+    if isinstance(model, MedURWKV):
+        return model.encoder
+    if isinstance(model, VRWKV | VRWKVAdapter):
+        return model
+    raise CheckpointError(
+        f"A {type(model).__name__} has no Vision-RWKV encoder to load weights into."
+    )
+
+
+def _layout(keys: Mapping[str, Tensor]) -> str:
+    if "layers.0.att.spatial_decay" not in keys:
+        raise CheckpointError(
+            "The weights are of no Vision-RWKV encoder: they have no "
+            "'layers.0.att.spatial_decay'."
+        )
+    if "interactions.0.injector.gamma" not in keys:
+        return _CLASSIFICATION
+    return _UPERNET if any(key.startswith("decode_head.") for key in keys) else _ADAPTER
+
+
+def _fitted(key: str, source: Tensor, target: Tensor) -> Tensor | None:
+    """Return the tensor that fits, or None where only its shape is wrong."""
+    if source.shape == target.shape:
+        return source
+    if key != "pos_embed" or source.ndim != 3 or source.shape[2] != target.shape[2]:
+        return None
+    old, new = isqrt(source.shape[1]), isqrt(target.shape[1])
+    if source.shape[0] != 1 or old * old != source.shape[1]:
+        return None
+    return resize_pos_embed(source.float(), (old, old), (new, new))
+
+
+def _refuse(misfits: list[str]) -> None:
+    if misfits:
+        shown = "; ".join(misfits[:6])
+        more = f"; and {len(misfits) - 6} more" if len(misfits) > 6 else ""
+        raise CheckpointError(
+            f"The weights do not fit this encoder (file against network): {shown}{more}."
+        )
+
+
+@torch.no_grad()
+def load_encoder_weights(
+    model: nn.Module, state_dict: Mapping[str, Tensor]
+) -> EncoderReport:
+    """Fill the encoder of a model from a published state dict.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A `MedURWKV`, whose encoder is filled, a `VRWKVAdapter` or a `VRWKV`.
+    state_dict : mapping of str to Tensor
+        Of a Vision-RWKV classification network, of its adapter, or of a UPerNet
+        around the adapter; with or without the prefix ``backbone.``.
+
+    Returns
+    -------
+    EncoderReport
+        What was taken, resized, left fresh and ignored.
+
+    Raises
+    ------
+    CheckpointError
+        The tensors are of another family, or their shapes or number disagree with
+        the encoder; the message names them, and the model is as it was.
+
+    Notes
+    -----
+    A classification file without layer scale fills an encoder that has it by setting
+    the factors to one, which is the same function. Where blocks are normalised
+    (before or after the mixers) cannot be seen in a file.
+    """
+    encoder = _encoder_of(model)
+    own = encoder.state_dict()
+    given = {key.removeprefix(_PREFIX): value for key, value in state_dict.items()}
+    layout = _layout(given)
+    if layout != _CLASSIFICATION and isinstance(encoder, VRWKV):
+        raise CheckpointError(
+            "The weights are of an adapter, but the network is a plain Vision-RWKV: "
+            "create a vrwkv_adapter of the same size."
+        )
+    ignored, filled, resized, misfits = [], {}, [], []
+    for key, value in given.items():
+        final_norm = key.startswith("ln1.") and isinstance(encoder, VRWKVAdapter)
+        if key.startswith(_HEADS) or final_norm:
+            ignored.append(key)
+        elif key not in own:
+            misfits.append(f"{key} {tuple(value.shape)} against nothing")
+        else:
+            fitted = _fitted(key, value, own[key])
+            if fitted is None:
+                shapes = f"{tuple(value.shape)} against {tuple(own[key].shape)}"
+                misfits.append(f"{key} {shapes}")
+            else:
+                filled[key] = fitted
+                if fitted is not value:
+                    resized.append(key)
+    fresh = [key for key in own if key not in filled]
+    misfits += [
+        f"{key} nothing against {tuple(own[key].shape)}"
+        for key in fresh
+        if _required(key, layout)
+    ]
+    _refuse(misfits)
+    for key, value in filled.items():
+        own[key].copy_(value)
+    for key in fresh:
+        if key.endswith(_SCALES):
+            own[key].fill_(1.0)
+    return EncoderReport(
+        layout=layout,
+        taken=tuple(key for key in filled if key not in resized),
+        resized=tuple(resized),
+        fresh=tuple(fresh),
+        ignored=tuple(ignored),
+    )
+
+
+def _required(key: str, layout: str) -> bool:
+    """Tell whether a file of this layout has to bring the encoder's `key`."""
+    if key.endswith("num_batches_tracked"):
+        return False
+    if layout != _CLASSIFICATION:
+        return True
+    trunk = key.startswith(("layers.", "patch_embed.", "ln1.")) or key == "pos_embed"
+    return trunk and not key.endswith(_SCALES)

@@ -1,0 +1,185 @@
+"""Names of the networks, the values behind each name, and how to build one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from napari_medurwkv.models.adapter import VRWKVAdapter
+from napari_medurwkv.models.config import (
+    AdapterConfig,
+    MedURWKVConfig,
+    ModelConfig,
+    ModelError,
+    VRWKVConfig,
+)
+from napari_medurwkv.models.med_urwkv import MedURWKV
+from napari_medurwkv.models.vrwkv import VRWKV
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["build_model", "create_model", "list_models", "model_config"]
+
+# Published values: Vision-RWKV's configurations, and for "nano" our own.
+_SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"embed_dim": 192, "depth": 12},
+    "small": {"embed_dim": 384, "depth": 12, "post_norm": True},
+    "base": {"embed_dim": 768, "depth": 12, "post_norm": True},
+    "large": {
+        "embed_dim": 1024,
+        "depth": 24,
+        "post_norm": True,
+        "key_norm": True,
+        "img_size": 192,
+    },
+}
+_PLAIN: dict[str, dict[str, Any]] = {
+    "tiny": {"layer_scale": None},
+    "small": {"layer_scale": 1.0},
+    "base": {"layer_scale": 1e-5},
+    "large": {"layer_scale": 1e-5},
+}
+_ADAPTER: dict[str, dict[str, Any]] = {
+    "tiny": {"deform_num_heads": 6},
+    "small": {"deform_num_heads": 6},
+    "base": {"deform_num_heads": 12, "deform_ratio": 0.5},
+    "large": {"deform_num_heads": 16, "deform_ratio": 0.5},
+}
+_NANO: dict[str, Any] = {
+    "embed_dim": 96,
+    "depth": 8,
+    "conv_inplane": 32,
+    "deform_num_heads": 4,
+}
+_DECODERS: dict[str, dict[str, Any]] = {
+    "nano": {
+        "bottleneck_dim": 96,
+        "decoder_dims": (96, 64, 48),
+        "decoder_depths": (1, 1, 1),
+        "final_dim": 24,
+    },
+    "tiny": {
+        "bottleneck_dim": 192,
+        "decoder_dims": (192, 192, 96),
+        "decoder_depths": (4, 4, 4),
+        "final_dim": 64,
+    },
+    "small": {
+        "bottleneck_dim": 384,
+        "decoder_dims": (384, 192, 96),
+        "decoder_depths": (4, 4, 4),
+        "final_dim": 64,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A kind of network: what configures it and what builds it."""
+
+    config: type[ModelConfig]
+    network: type[nn.Module]
+
+
+_FAMILIES = {
+    "vrwkv": _Family(VRWKVConfig, VRWKV),
+    "vrwkv_adapter": _Family(AdapterConfig, VRWKVAdapter),
+    "med_urwkv": _Family(MedURWKVConfig, MedURWKV),
+}
+
+
+def _named_configs() -> dict[str, ModelConfig]:
+    named: dict[str, ModelConfig] = {}
+    for size, decoder in _DECODERS.items():
+        trunk = _NANO if size == "nano" else _SIZES[size] | _ADAPTER[size]
+        named[f"med_urwkv_{size}"] = MedURWKVConfig(**trunk, **decoder)
+    for size, values in _SIZES.items():
+        named[f"vrwkv_{size}"] = VRWKVConfig(**values, **_PLAIN[size])
+        named[f"vrwkv_adapter_{size}"] = AdapterConfig(**values, **_ADAPTER[size])
+    return named
+
+
+_CONFIGS = _named_configs()
+
+
+def list_models() -> list[str]:
+    """Return the names that `create_model` knows, sorted."""
+    return sorted(_CONFIGS)
+
+
+def model_config(name: str, **overrides: Any) -> ModelConfig:
+    """Return the configuration behind a name.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models`.
+    **overrides
+        Values to replace, by the names of the configuration's fields.
+
+    Returns
+    -------
+    ModelConfig
+        A `VRWKVConfig`, `AdapterConfig` or `MedURWKVConfig`.
+
+    Raises
+    ------
+    ModelError
+        The name or an argument is unknown, or a value does not fit.
+    """
+    try:
+        config = _CONFIGS[name]
+    except KeyError:
+        close = get_close_matches(name, _CONFIGS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ModelError(
+            f"There is no model {name!r}: the models are "
+            f"{', '.join(list_models())}.{hint}"
+        ) from None
+    return type(config).from_dict(config.to_dict() | overrides)
+
+
+def create_model(name: str, **config: Any) -> nn.Module:
+    """Build a network by name, with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models`.
+    **config
+        Values that replace the size's own, by the names of the fields of
+        `VRWKVConfig`, `AdapterConfig` or `MedURWKVConfig`.
+
+    Returns
+    -------
+    torch.nn.Module
+        A `VRWKV`, `VRWKVAdapter` or `MedURWKV` in training mode, whose attribute
+        ``config`` rebuilds it through `build_model`.
+
+    Raises
+    ------
+    ModelError
+        The name or an argument is unknown, or a value does not fit.
+
+    Examples
+    --------
+    >>> create_model("med_urwkv_nano", num_classes=3, in_channels=1).config.embed_dim
+    96
+    """
+    return build_model(model_config(name, **config))
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """Build the network that a configuration describes, with fresh weights.
+
+    Raises
+    ------
+    ModelError
+        The configuration is of no family that exists.
+    """
+    for family in _FAMILIES.values():
+        if type(config) is family.config:
+            return family.network(config)
+    raise ModelError(f"No network is built from a {type(config).__name__}.")

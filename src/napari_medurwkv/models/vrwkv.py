@@ -1,0 +1,116 @@
+"""Vision-RWKV: a plain encoder whose maps all have the patches' stride."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_medurwkv.models.blocks import Block, BlockConfig, Grid, initialise
+from napari_medurwkv.models.config import ModelConfig, VRWKVConfig
+
+__all__ = ["VRWKV", "PatchEmbed", "resize_pos_embed", "tokens_to_map"]
+
+
+def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
+    """View tokens (B, H * W, C) as a channels-last map (B, C, H, W)."""
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def resize_pos_embed(embedding: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Resize a position embedding (1, h * w, C) bicubically to another grid."""
+    if source == target:
+        return embedding
+    grid = tokens_to_map(embedding, source)
+    resized = F.interpolate(grid, size=target, mode="bicubic", align_corners=False)
+    return resized.flatten(2).transpose(1, 2)
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and project each to a token."""
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Grid]:
+        """Map an image (B, channels, H, W) to tokens (B, h * w, C) and (h, w).
+
+        Zeros are added at the right and at the bottom until the patches fit.
+        """
+        height, width = image.shape[-2:]
+        below, right = -height % self.patch_size, -width % self.patch_size
+        if below or right:
+            image = F.pad(image, (0, right, 0, below))
+        patches = self.projection(image)
+        grid = (patches.shape[2], patches.shape[3])
+        return patches.flatten(2).transpose(1, 2), grid
+
+
+class Trunk(nn.Module):
+    """Patches, position embedding and blocks: what every encoder here has."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        side = ceil(config.img_size / config.patch_size)
+        self.pos_grid: Grid = (side, side)
+        self.pos_embed = nn.Parameter(torch.zeros(1, side * side, config.embed_dim))
+        self.patch_embed = PatchEmbed(
+            config.in_channels, config.embed_dim, config.patch_size
+        )
+        self.layers = nn.ModuleList(
+            Block(
+                BlockConfig.of(config),
+                layer,
+                config.depth,
+                drop_path=config.drop_path * layer / max(config.depth - 1, 1),
+                input_norm=layer == 0,
+            )
+            for layer in range(config.depth)
+        )
+        trunc_normal_(self.pos_embed, std=0.02)
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
+        """Return the placed tokens (B, h * w, C) of an image and their grid."""
+        tokens, grid = self.patch_embed(image)
+        return tokens + resize_pos_embed(self.pos_embed, self.pos_grid, grid), grid
+
+
+class VRWKV(Trunk):
+    """The plain Vision-RWKV encoder.
+
+    Parameters
+    ----------
+    config : VRWKVConfig
+        Sizes and variants.
+
+    Notes
+    -----
+    ``forward`` maps an image (B, channels, H, W) of any height and width to one map
+    (B, C, ceil(H / patch), ceil(W / patch)) per entry of ``config.out_indices``.
+    """
+
+    def __init__(self, config: VRWKVConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        if config.final_norm:
+            self.ln1 = nn.LayerNorm(config.embed_dim)
+        initialise(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Encode an image; see the notes of the class."""
+        depth = len(self.layers)
+        wanted = [index % depth for index in self.config.out_indices]
+        tokens, grid = self.embed(image)
+        maps: dict[int, Tensor] = {}
+        for index, block in enumerate(self.layers):
+            tokens = block(tokens, grid)
+            if index == depth - 1 and self.config.final_norm:
+                tokens = self.ln1(tokens)
+            if index in wanted:
+                maps[index] = tokens_to_map(tokens, grid)
+        return tuple(maps[index] for index in wanted)
