@@ -16,15 +16,18 @@ import gzip
 import io
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import nibabel as nib
 import numpy as np
 import tifffile
 from nilearn.datasets import struct as nilearn_templates
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data as skimage_data
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SAMPLES = Path(__file__).resolve().parents[1] / "src/napari_medurwkv/samples"
 GREY, WHITE, CSF = 1, 2, 3
@@ -35,7 +38,7 @@ MARGIN = 3  # voxels of air kept around the brain
 
 
 def write_nuclei(archive: Path) -> None:
-    """Fluorescent nuclei, with every nucleus labelled."""
+    """Write fluorescent nuclei, with every nucleus labelled."""
     with zipfile.ZipFile(archive) as wheel:
         for stem, name in (("img2d", "nuclei"), ("mask2d", "nuclei_labels")):
             stored = wheel.read(f"stardist/data/images/{stem}.tif")
@@ -46,11 +49,11 @@ def write_nuclei(archive: Path) -> None:
 
 
 def write_tissue() -> None:
-    """Stained tissue in colour."""
+    """Write stained tissue in colour."""
     iio.imwrite(SAMPLES / "tissue.png", skimage_data.immunohistochemistry()[GLAND])
 
 
-def halve(volume: NDArray[np.float64]) -> NDArray[np.float64]:
+def halve(volume: NDArray[Any]) -> NDArray[Any]:
     """Keep every second voxel of a smoothed volume: no centre moves."""
     for axis in range(3):
         volume = ndimage.convolve1d(volume, [0.25, 0.5, 0.25], axis, mode="nearest")
@@ -58,7 +61,7 @@ def halve(volume: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def write_brain() -> None:
-    """The MNI152 template at 2 mm, cropped, and its tissues."""
+    """Write the template of 152 brains at 2 mm, cropped, and its tissues."""
     template = nib.load(nilearn_templates.MNI152_FILE_PATH)
     t1 = np.asarray(template.dataobj, np.float64)
     brain = t1 > 0
