@@ -1,0 +1,9 @@
+"""Bi-WKV, the attention of Vision-RWKV, as a torch operator with fast kernels."""
+
+from __future__ import annotations
+
+from napari_medurwkv.kernels._dispatch import Backend, backend_for
+from napari_medurwkv.kernels._operator import bi_wkv
+from napari_medurwkv.kernels._reference import bi_wkv_reference
+
+__all__ = ["Backend", "backend_for", "bi_wkv", "bi_wkv_reference"]

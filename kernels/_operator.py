@@ -1,0 +1,158 @@
+"""The torch operator `medurwkv::bi_wkv`: checks, shapes, gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_medurwkv.kernels import _dispatch
+
+__all__ = ["bi_wkv"]
+
+_LIBRARY = torch.library.Library("medurwkv", "DEF")
+_LIBRARY.define("bi_wkv(Tensor w, Tensor u, Tensor k, Tensor v) -> Tensor")
+_LIBRARY.define(
+    "bi_wkv_backward(Tensor grad, Tensor w, Tensor u, Tensor k, Tensor v, Tensor y)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    r"""Bidirectional weighted key-value attention of Vision-RWKV.
+
+    For every sequence and channel, with t and i running over T tokens,
+
+    .. math::
+        y_t = \frac{\sum_{i\ne t} e^{k_i-(|t-i|-1)w}\,v_i + e^{u+k_t}\,v_t}
+                   {\sum_{i\ne t} e^{k_i-(|t-i|-1)w} + e^{u+k_t}}
+
+    Half precisions are computed in float32. The gradient exists for all four
+    arguments, once: it cannot itself be differentiated.
+
+    Parameters
+    ----------
+    w : Tensor, shape (C,)
+        Decay per token, of any sign: the layer's weight divided by T.
+    u : Tensor, shape (C,)
+        Bonus of the token itself: the layer's weight divided by T.
+    k, v : Tensor, shape (B, T, C)
+        Keys and values, T at least 1.
+
+    Returns
+    -------
+    Tensor, shape (B, T, C), dtype of `k`
+
+    Raises
+    ------
+    ValueError
+        If shapes or devices do not belong together.
+    TypeError
+        If an argument is not a floating point tensor.
+
+    References
+    ----------
+    Duan et al., "Vision-RWKV: Efficient and Scalable Visual Perception with
+    RWKV-Like Architectures", ICLR 2025, equation 4.
+    """
+    _check(w, u, k, v)
+    dtype = torch.float64 if k.dtype == torch.float64 else torch.float32
+    y: Tensor = torch.ops.medurwkv.bi_wkv(
+        w.to(dtype), u.to(dtype), k.to(dtype), v.to(dtype)
+    )
+    return y.to(k.dtype)
+
+
+def _check(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, x in (("w", w), ("u", u), ("k", k), ("v", v)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"bi_wkv: {name} must be a tensor, not {type(x).__name__}.")
+        if not x.dtype.is_floating_point:
+            raise TypeError(
+                f"bi_wkv: {name} must hold floating point numbers, not {x.dtype}."
+            )
+        if x.device != k.device:
+            raise ValueError(
+                f"bi_wkv: {name} is on {x.device} but k is on {k.device};"
+                " move them to one device."
+            )
+    if k.ndim != 3:
+        raise ValueError(
+            f"bi_wkv: k must have shape (batch, tokens, channels), not"
+            f" {tuple(k.shape)}."
+        )
+    if v.shape != k.shape:
+        raise ValueError(
+            f"bi_wkv: k and v must have one shape, not {tuple(k.shape)} and"
+            f" {tuple(v.shape)}."
+        )
+    if k.shape[1] == 0:
+        raise ValueError("bi_wkv: the sequence holds no tokens.")
+    for name, x in (("w", w), ("u", u)):
+        if x.shape != k.shape[2:]:
+            raise ValueError(
+                f"bi_wkv: {name} must have shape ({k.shape[2]},), one value per"
+                f" channel of k, not {tuple(x.shape)}."
+            )
+
+
+def _compute(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    if k.numel() == 0:
+        return torch.empty_like(k, memory_format=torch.contiguous_format)
+    implementation = _dispatch.implementation_for(k.device, k.dtype)
+    return implementation.forward(*(x.contiguous() for x in (w, u, k, v)))
+
+
+def _compute_backward(
+    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if k.numel() == 0:
+        return torch.zeros_like(w), torch.zeros_like(u), k.clone(), v.clone()
+    implementation = _dispatch.implementation_for(k.device, k.dtype)
+    return implementation.backward(*(x.contiguous() for x in (grad, w, u, k, v, y)))
+
+
+def _fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.empty_like(k, memory_format=torch.contiguous_format)
+
+
+def _fake_backward(
+    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        torch.empty_like(w, memory_format=torch.contiguous_format),
+        torch.empty_like(u, memory_format=torch.contiguous_format),
+        torch.empty_like(k, memory_format=torch.contiguous_format),
+        torch.empty_like(v, memory_format=torch.contiguous_format),
+    )
+
+
+def _keep(
+    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor
+) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    gradients: tuple[Tensor, Tensor, Tensor, Tensor] = (
+        torch.ops.medurwkv.bi_wkv_backward(grad, *ctx.saved_tensors)
+    )
+    return gradients
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> None:
+    raise RuntimeError(
+        "bi_wkv cannot be differentiated twice: its gradient has no gradient of its"
+        " own; call backward without create_graph."
+    )
+
+
+_LIBRARY.impl("bi_wkv", _compute, "CompositeExplicitAutograd")
+_LIBRARY.impl("bi_wkv_backward", _compute_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("medurwkv::bi_wkv", _fake, lib=_LIBRARY)
+torch.library.register_fake("medurwkv::bi_wkv_backward", _fake_backward, lib=_LIBRARY)
+torch.library.register_autograd(
+    "medurwkv::bi_wkv", _differentiate, setup_context=_keep, lib=_LIBRARY
+)
+torch.library.register_autograd("medurwkv::bi_wkv_backward", _refuse, lib=_LIBRARY)

@@ -1,0 +1,350 @@
+"""Bi-WKV and its gradient in plain PyTorch: any device, any length, no token loop.
+
+Sums along the sequence are taken by a scan with a fixed radix: eight neighbours
+are walked for all groups of the sequence at once, the groups' totals are scanned
+in the same way, and the carries are handed back. As long as the decay over a
+stretch of tokens stays within ``LINEAR_RANGE`` the stretch is summed in linear
+space on one common scale; carries between stretches hold a scale of their own,
+so that neither the spread of the keys nor the decay can overflow or cancel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+__all__ = ["backward", "forward"]
+
+RADIX = 8
+LINEAR_RANGE = 16.0
+"""Largest |w|·tokens, in nats, that is summed on one common scale."""
+EMPTY = -1e30
+"""Scale of a sum that has no terms."""
+EXPONENT_CAP = 80.0
+"""Keeps a scale factor finite in float32 where its partner is zero anyway."""
+
+
+def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Bi-WKV of contiguous tensors of one dtype, float32 or float64.
+
+    Parameters
+    ----------
+    w, u : Tensor, shape (C,)
+        Decay per token and bonus of the token itself.
+    k, v : Tensor, shape (B, T, C)
+        Keys and values.
+
+    Returns
+    -------
+    Tensor, shape (B, T, C)
+    """
+    tokens = k.shape[1]
+    chunk = _chunk_length(w, u, tokens)
+    x, scale = _weigh(k, v, chunk)
+    sums, _, first, last = _states(x, w, together=True)
+    bonus = u.round()
+    own = torch.exp(u - bonus)
+    if x.shape[2] == 1:
+        sums.addcmul_(x, own * torch.exp(bonus))
+    else:
+        past, past_scale = _carries(last, scale, w, chunk)
+        future, future_scale = _carries(first, scale, w, chunk, reverse=True)
+        own_scale = scale + bonus
+        top = torch.maximum(torch.maximum(past_scale, future_scale), own_scale)
+        if chunk > 1:
+            top = torch.maximum(top, scale)
+        sums *= torch.exp(scale - top).unsqueeze(-2)
+        ages = _ages(w, chunk)
+        past *= torch.exp(past_scale - top)
+        future *= torch.exp(future_scale - top)
+        sums.addcmul_(past.unsqueeze(-2), ages)
+        sums.addcmul_(future.unsqueeze(-2), ages.flip(0))
+        sums.addcmul_(x, (own * torch.exp(own_scale - top)).unsqueeze(-2))
+    y = torch.div(sums[0], sums[1], out=sums[0])
+    return _tokens(y, tokens).contiguous()
+
+
+def backward(
+    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`forward`.
+
+    With D the denominator, p = grad / D and q = p·y, the keys and values receive
+    the same symmetric sums of p and q as the forward pass takes of the weights.
+    A pair of tokens at distance d holds d - 1 tokens between them, so the factor
+    d - 1 in the derivative by ``w`` is a sum over the token between: the product
+    of what lies before it and what comes after it.
+
+    Parameters
+    ----------
+    grad, k, v, y : Tensor, shape (B, T, C)
+        Gradient by the output, keys, values and the output.
+    w, u : Tensor, shape (C,)
+        Decay per token and bonus of the token itself.
+
+    Returns
+    -------
+    tuple of Tensor
+        Gradients by w, u, k and v.
+    """
+    tokens = k.shape[1]
+    chunk = _chunk_length(w, u, tokens)
+    x, scale = _weigh(k, v, chunk)
+    past, future, past_scale, future_scale = _scaled_states(x, scale, w, chunk)
+    bonus = u.round()
+    own = torch.exp(u - bonus)
+    own_scale = scale + bonus
+    top = torch.maximum(torch.maximum(past_scale, future_scale), own_scale)
+    own_weight = (own * torch.exp(own_scale - top)).unsqueeze(-2)
+
+    weights = x[1]
+    total = weights * own_weight
+    total.addcmul_(past[1], torch.exp(past_scale - top).unsqueeze(-2))
+    total.addcmul_(future[1], torch.exp(future_scale - top).unsqueeze(-2))
+    # Rows beyond the last token hold no gradient; their denominator may be zero.
+    z = torch.zeros_like(x)
+    folded = _fold(grad, chunk, x.shape[2], x.shape[3])
+    torch.where(folded == 0, folded, folded / total, out=z[0])
+    torch.mul(z[0], _fold(y, chunk, x.shape[2], x.shape[3]), out=z[1])
+    del total, folded
+
+    before, after, before_scale, after_scale = _scaled_states(z, -top, w, chunk)
+    gw = _between(past, after, past_scale + after_scale, w)
+    gw += _between(future, before, future_scale + before_scale, w)
+    del past, future
+
+    z *= own_weight
+    values = _fold(v, chunk, x.shape[2], x.shape[3])
+    gu = (weights * (values * z[0] - z[1])).sum((0, 1, 2))
+    sums = z
+    sums.addcmul_(before, _factor(before_scale + scale).unsqueeze(-2))
+    sums.addcmul_(after, _factor(after_scale + scale).unsqueeze(-2))
+    sums *= weights
+    gv = sums[0]
+    gk = values * gv - sums[1]
+    return -gw, gu, _tokens(gk, tokens).contiguous(), _tokens(gv, tokens).contiguous()
+
+
+def _chunk_length(w: Tensor, u: Tensor, tokens: int) -> int:
+    """Longest stretch that may share one scale; the whole sequence if possible."""
+    steepest, bonus = torch.stack((w.abs().amax(), u.abs().amax())).tolist()
+    if not bonus <= LINEAR_RANGE:
+        return 1
+    if steepest * tokens <= LINEAR_RANGE:
+        return tokens
+    longest = LINEAR_RANGE / steepest if steepest > 0 else 0.0
+    return RADIX * math.floor(longest / RADIX) or 1
+
+
+def _weigh(k: Tensor, v: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """exp(k)·v and exp(k), folded into chunks, with one integer scale per chunk.
+
+    Returns a tensor (2, B, chunks, rows, C), whose rows beyond the last token
+    are zero, and the scales (B, chunks, C).
+    """
+    batch, tokens, channels = k.shape
+    chunks = -(-tokens // chunk)
+    missing = chunks * chunk - tokens
+    if missing:
+        k = pad(k, (0, 0, 0, missing), value=-math.inf)
+        v = pad(v, (0, 0, 0, missing))
+    k = k.view(batch, chunks, chunk, channels)
+    v = v.view(batch, chunks, chunk, channels)
+    rows = chunk if chunk < RADIX else RADIX * -(-chunk // RADIX)
+    x = k.new_empty((2, batch, chunks, rows, channels))
+    x[:, :, :, chunk:].zero_()
+    scale = k.amax(2).ceil_().clamp_(min=EMPTY)
+    weights = x[1, :, :, :chunk]
+    torch.sub(k, scale.unsqueeze(-2), out=weights)
+    weights.exp_()
+    torch.mul(weights, v, out=x[0, :, :, :chunk])
+    return x, scale
+
+
+def _fold(x: Tensor, chunk: int, chunks: int, rows: int) -> Tensor:
+    """(B, T, C) to (B, chunks, rows, C), padded by zeros."""
+    x = pad(x, (0, 0, 0, chunks * chunk - x.shape[1]))
+    return pad(x.unflatten(1, (chunks, chunk)), (0, 0, 0, rows - chunk))
+
+
+def _tokens(x: Tensor, tokens: int) -> Tensor:
+    """(B, chunks, rows, C) to (B, T, C)."""
+    return x.flatten(1, 2)[:, :tokens]
+
+
+def _ages(w: Tensor, count: int, span: int = 1) -> Tensor:
+    """exp(-w·span·j) for j in 0..count-1, shape (count, C)."""
+    steps = torch.arange(count, device=w.device, dtype=w.dtype) * -span
+    return torch.exp(steps.unsqueeze(-1) * w)
+
+
+def _factor(exponent: Tensor) -> Tensor:
+    return torch.exp(exponent.clamp(max=EXPONENT_CAP))
+
+
+def _states(
+    x: Tensor, w: Tensor, *, together: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decayed sums of what lies before and after each row of each chunk.
+
+    Parameters
+    ----------
+    x : Tensor, shape (Q, B, chunks, rows, C)
+        Terms; rows are fewer than ``RADIX`` or a multiple of it.
+    w : Tensor, shape (C,)
+        Decay per token.
+    together : bool
+        Add both directions up instead of keeping them apart.
+
+    Returns
+    -------
+    past, future : Tensor, shape of x
+        One and the same tensor if `together`.
+    first, last : Tensor, shape (Q, B, chunks, C)
+        Each chunk's sum as seen from just before and just after it.
+    """
+    rows = x.shape[-2]
+    radix = min(rows, RADIX)
+    groups = rows // radix
+    x = x.unflatten(-2, (groups, radix))
+    decay = torch.exp(-w)
+    past, last = _walk(x, decay)
+    future = past if together else torch.empty_like(past)
+    if not together:
+        future[..., -1, :].zero_()
+    first = x[..., -1, :].clone()
+    for j in range(radix - 2, -1, -1):
+        if together:
+            past[..., j, :].add_(first)
+        else:
+            future[..., j, :].copy_(first)
+        first = torch.addcmul(x[..., j, :], first, decay)
+    if groups > 1:
+        carry = _prefix(torch.stack((last, first.flip(-2))), w, radix)
+        before, after = carry[0], carry[1].flip(-2)
+        ages = _ages(w, radix)
+        past.addcmul_(before.unsqueeze(-2), ages)
+        future.addcmul_(after.unsqueeze(-2), ages.flip(0))
+        step = torch.exp(-radix * w)
+        last = torch.addcmul(last[..., -1, :], before[..., -1, :], step)
+        first = torch.addcmul(first[..., 0, :], after[..., 0, :], step)
+    else:
+        last, first = last[..., 0, :], first[..., 0, :]
+    return past.flatten(-3, -2), future.flatten(-3, -2), first, last
+
+
+def _walk(x: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Decayed sums before each row of the groups (..., radix, C), and in all."""
+    sums = torch.empty_like(x)
+    sums[..., 0, :].zero_()
+    for j in range(1, x.shape[-2]):
+        torch.addcmul(
+            x[..., j - 1, :], sums[..., j - 1, :], decay, out=sums[..., j, :]
+        )
+    return sums, torch.addcmul(x[..., -1, :], sums[..., -1, :], decay)
+
+
+def _prefix(x: Tensor, w: Tensor, span: int) -> Tensor:
+    """Decayed sums before each row of (..., n, C), rows `span` tokens apart."""
+    n = x.shape[-2]
+    if n <= RADIX:
+        return _walk(x, torch.exp(-span * w))[0]
+    groups = -(-n // RADIX)
+    x = pad(x, (0, 0, 0, groups * RADIX - n)).unflatten(-2, (groups, RADIX))
+    sums, totals = _walk(x, torch.exp(-span * w))
+    carry = _prefix(totals, w, span * RADIX)
+    sums.addcmul_(carry.unsqueeze(-2), _ages(w, RADIX, span))
+    return sums.flatten(-3, -2)[..., :n, :]
+
+
+def _carries(
+    totals: Tensor, scale: Tensor, w: Tensor, chunk: int, *, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Sums of all earlier chunks at the start of each, each on its own scale.
+
+    Doubling scan over chunks: after each step a sum reaches twice as far. Scales
+    are whole numbers, so that they stay exact and only mantissas are rounded.
+
+    Parameters
+    ----------
+    totals : Tensor, shape (Q, B, chunks, C)
+        Sum of each chunk as seen from its end (its start if `reverse`).
+    scale : Tensor, shape (B, chunks, C)
+        Logarithm of the totals' scale.
+    w : Tensor, shape (C,)
+        Decay per token.
+    chunk : int
+        Tokens per chunk.
+    reverse : bool
+        Sum the later chunks instead.
+
+    Returns
+    -------
+    Tensor, shape (Q, B, chunks, C)
+        The sums.
+    Tensor, shape (B, chunks, C)
+        Their scales, ``EMPTY`` where there is nothing to sum.
+    """
+    if reverse:
+        totals, scale = totals.flip(-2), scale.flip(-2)
+    chunks = scale.shape[-2]
+    reach = 1
+    while reach < chunks:
+        fade = -w * (chunk * reach)
+        whole = fade.round()
+        older = scale[..., :-reach, :] + whole
+        newer = scale[..., reach:, :]
+        top = torch.maximum(older, newer)
+        merged = totals[..., reach:, :] * torch.exp(newer - top)
+        merged.addcmul_(
+            totals[..., :-reach, :], torch.exp(older - top) * torch.exp(fade - whole)
+        )
+        totals = torch.cat((totals[..., :reach, :], merged), -2)
+        scale = torch.cat((scale[..., :reach, :], top), -2)
+        reach *= 2
+    totals = pad(totals[..., :-1, :], (0, 0, 1, 0))
+    scale = pad(scale[..., :-1, :], (0, 0, 1, 0), value=EMPTY)
+    return (totals.flip(-2), scale.flip(-2)) if reverse else (totals, scale)
+
+
+def _scaled_states(
+    x: Tensor, scale: Tensor, w: Tensor, chunk: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sums before and after each row over the whole sequence, with their scales."""
+    past, future, first, last = _states(x, w, together=False)
+    if x.shape[2] == 1:
+        return past, future, scale, scale
+    past_scale = _add_carries(past, scale, _carries(last, scale, w, chunk), w)
+    future_scale = _add_carries(
+        future, scale, _carries(first, scale, w, chunk, reverse=True), w, reverse=True
+    )
+    return past, future, past_scale, future_scale
+
+
+def _add_carries(
+    states: Tensor,
+    scale: Tensor,
+    carries: tuple[Tensor, Tensor],
+    w: Tensor,
+    *,
+    reverse: bool = False,
+) -> Tensor:
+    """Add carries to the chunks' states in place and return the new scales."""
+    carry, carry_scale = carries
+    rows = states.shape[-2]
+    top = carry_scale if rows == 1 else torch.maximum(carry_scale, scale)
+    ages = _ages(w, rows)
+    states *= _factor(scale - top).unsqueeze(-2)
+    carry = carry * torch.exp(carry_scale - top)
+    states.addcmul_(carry.unsqueeze(-2), ages.flip(0) if reverse else ages)
+    return top
+
+
+def _between(weights: Tensor, grads: Tensor, scale: Tensor, w: Tensor) -> Tensor:
+    """Sum over tokens of what the pairs around each of them contribute to w."""
+    pairs = torch.linalg.vecdot(weights[0], grads[0], dim=-2)
+    pairs -= torch.linalg.vecdot(weights[1], grads[1], dim=-2)
+    return (pairs * _factor(scale - w)).sum((0, 1))

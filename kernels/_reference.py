@@ -1,0 +1,82 @@
+"""Bi-WKV by its definition in float64: slow, simple, the yardstick for the rest."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["bi_wkv_dense", "bi_wkv_reference"]
+
+
+def bi_wkv_reference(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Bi-WKV in float64, token by token in log space, on the CPU.
+
+    Each direction keeps a weighted sum of values, the sum of weights, and the
+    logarithm of the scale that both share; the scale is always the largest
+    exponent met so far, so no exponential can overflow.
+
+    Parameters
+    ----------
+    w, u : Tensor, shape (C,)
+        Decay per token and bonus of the token itself, already divided by the
+        token count.
+    k, v : Tensor, shape (B, T, C)
+        Keys and values.
+
+    Returns
+    -------
+    Tensor, shape (B, T, C), float64
+    """
+    w, u, k, v = (x.detach().to("cpu", torch.float64) for x in (w, u, k, v))
+    past = _walk(w, k, v)
+    future = [x.flip(1) for x in _walk(w, k.flip(1), v.flip(1))]
+    own = u + k
+    top = torch.maximum(torch.maximum(past[2], future[2]), own)
+    terms = [
+        (past[0], past[1], torch.exp(past[2] - top)),
+        (future[0], future[1], torch.exp(future[2] - top)),
+        (v, torch.ones_like(v), torch.exp(own - top)),
+    ]
+    numerator = sum(value * factor for value, _, factor in terms)
+    denominator = sum(weight * factor for _, weight, factor in terms)
+    return torch.as_tensor(numerator / denominator)
+
+
+def _walk(w: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    """Sums over all earlier tokens, before each token: values, weights, scale."""
+    values = torch.zeros_like(k)
+    weights = torch.zeros_like(k)
+    scale = torch.full_like(k, -math.inf)
+    for t in range(1, k.shape[1]):
+        faded = scale[:, t - 1] - w
+        top = torch.maximum(faded, k[:, t - 1])
+        old, new = torch.exp(faded - top), torch.exp(k[:, t - 1] - top)
+        values[:, t] = old * values[:, t - 1] + new * v[:, t - 1]
+        weights[:, t] = old * weights[:, t - 1] + new
+        scale[:, t] = top
+    return [values, weights, scale]
+
+
+def bi_wkv_dense(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Bi-WKV as a softmax over all pairs of tokens, differentiable by autograd.
+
+    Memory grows with the square of the token count: for tests only.
+
+    Parameters
+    ----------
+    w, u : Tensor, shape (C,)
+        Decay per token and bonus of the token itself.
+    k, v : Tensor, shape (B, T, C)
+        Keys and values.
+
+    Returns
+    -------
+    Tensor, shape (B, T, C), dtype of `k`
+    """
+    place = torch.arange(k.shape[1], device=k.device)
+    between = (place[:, None] - place[None, :]).abs().sub(1).unsqueeze(-1)
+    exponents = torch.where(between < 0, u, -w * between.to(k.dtype))
+    weights = torch.softmax(exponents + k.unsqueeze(1), dim=2)
+    return (weights * v.unsqueeze(1)).sum(2)
