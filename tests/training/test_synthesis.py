@@ -65,11 +65,13 @@ def test_second_epoch_is_new(template):
 
 
 def test_shapes_types_and_values(template):
-    stream = TemplateSlices(template, (96, 64), RECIPE, SynthesisConfig(context=2))
+    stream = TemplateSlices(
+        template, (96, 64), RECIPE, SynthesisConfig(context=2, thick_slices=3)
+    )
     rng = np.random.default_rng(0)
     seen = set()
-    for _ in range(12):
-        sample = stream.sample(rng)
+    for _ in range(8):
+        sample = stream.samples(rng)[0]
         assert sample["image"].shape == (5, 96, 64)
         assert sample["image"].dtype == torch.float32
         assert sample["target"].dtype == torch.int64
@@ -85,7 +87,7 @@ def test_image_and_target_lie_on_each_other(template):
     rng = np.random.default_rng(4)
     overlaps = []
     while len(overlaps) < 6:
-        sample = stream.sample(rng)
+        sample = stream.samples(rng)[0]
         brain = sample["target"] > 0
         if not 0.2 < float(brain.float().mean()) < 0.8:
             continue
@@ -95,6 +97,15 @@ def test_image_and_target_lie_on_each_other(template):
         both = (bright & brain).sum() * 2 / (bright.sum() + brain.sum())
         overlaps.append(float(both))
     assert np.median(overlaps) > 0.93
+
+
+def test_one_anatomy_is_scanned_with_several_contrasts(template):
+    config = SynthesisConfig(contrasts=3)
+    stream = TemplateSlices(template, (48, 48), RECIPE, config)
+    scans = stream.samples(np.random.default_rng(5))
+    assert len(scans) == 3
+    assert all(torch.equal(scan["target"], scans[0]["target"]) for scan in scans)
+    assert not torch.equal(scans[0]["image"], scans[1]["image"])
 
 
 def test_missing_template_says_what_to_do(tmp_path):

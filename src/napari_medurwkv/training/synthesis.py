@@ -27,9 +27,17 @@ from napari_medurwkv.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from napari_medurwkv.checkpoints.card import IntensityRecipe
 
-__all__ = ["BrainTemplate", "SynthesisConfig", "TemplateSlices", "load_brain_template"]
+__all__ = [
+    "BrainTemplate",
+    "SynthesisConfig",
+    "TemplateSlices",
+    "load_brain_template",
+    "load_template_arrays",
+]
 
 GM, WM, CSF = 1, 2, 3
 _HEAD_SPACING = 2.0  # mm; the distance map is smooth, half the resolution is enough
@@ -42,6 +50,7 @@ class SynthesisConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     context: int = Field(1, ge=0, description="Neighbouring slices on each side.")
+    contrasts: int = Field(2, ge=1, description="Scans of each anatomy in a row.")
     rotation: float = Field(15.0, ge=0, description="Degrees, standard deviation.")
     scale: float = Field(0.18, ge=0, lt=1, description="Largest relative change.")
     shear: float = Field(0.08, ge=0, description="Largest shear.")
@@ -86,6 +95,38 @@ def load_brain_template(folder: Path | None = None) -> BrainTemplate:
     ImageError
         If nilearn is not installed or lacks the files.
     """
+    t1, weights = load_template_arrays(folder)
+    mask = t1 > 0
+    means = (weights * t1).sum((1, 2, 3)) / weights.sum((1, 2, 3))
+    expected = np.tensordot(means, weights, 1)
+    texture = (t1 - expected) * mask / (means[1] - means[0])
+    maps = torch.from_numpy(np.concatenate([weights, texture[None]]))
+    return BrainTemplate(maps.float(), torch.from_numpy(_distance(mask)))
+
+
+def load_template_arrays(
+    folder: Path | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read the template's T1 and its tissue maps, 1 mm, in display order.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        As in `load_brain_template`.
+
+    Returns
+    -------
+    t1 : (Z, Y, X) float32 ndarray
+        Skull-stripped, 0 to 255.
+    tissues : (3, Z, Y, X) float32 ndarray
+        Probabilities of grey matter, white matter and CSF; CSF is what the other two
+        leave of the brain mask.
+
+    Raises
+    ------
+    ImageError
+        If nilearn is not installed or lacks the files.
+    """
     if folder is None:
         spec = find_spec("nilearn")
         if spec is None or not spec.submodule_search_locations:
@@ -97,15 +138,10 @@ def load_brain_template(folder: Path | None = None) -> BrainTemplate:
     mask = t1 > 0
     gm, wm = gm / 255 * mask, wm / 255 * mask
     csf = np.clip(mask - gm - wm, 0, 1)
-    weights = np.stack([gm, wm, csf])
-    means = (weights * t1).sum((1, 2, 3)) / weights.sum((1, 2, 3))
-    expected = np.tensordot(means, weights, 1)
-    texture = (t1 - expected) * mask / (means[1] - means[0])
-    maps = torch.from_numpy(np.concatenate([weights, texture[None]]))
-    return BrainTemplate(maps.float(), torch.from_numpy(_distance(mask)))
+    return t1, np.stack([gm, wm, csf])
 
 
-def _load_spl(folder: Path, name: str) -> np.ndarray:
+def _load_spl(folder: Path, name: str) -> NDArray[np.float32]:
     path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
     if not path.is_file():
         raise ImageError(f"The brain template lacks {path.name}: reinstall nilearn.")
@@ -118,7 +154,7 @@ def _load_spl(folder: Path, name: str) -> np.ndarray:
     return np.ascontiguousarray(nib.orientations.apply_orientation(array, turn))
 
 
-def _distance(mask: np.ndarray) -> np.ndarray:
+def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     step, margin = int(_HEAD_SPACING), int(_HEAD_MARGIN)
     # Closing joins the hemispheres: a skull does not follow the sulci.
     coarse = np.pad(mask, margin)[::step, ::step, ::step]
@@ -174,24 +210,36 @@ class TemplateSlices(IterableDataset[dict[str, torch.Tensor]]):
         self.epoch += 1
         rng = np.random.default_rng(stream)
         while True:
-            yield self.sample(rng)
+            yield from self.samples(rng)
 
-    def sample(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Draw one slice; the same generator state gives the same slice."""
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        draw = _Draw(rng, torch_rng)
+    def samples(self, rng: np.random.Generator) -> tuple[dict[str, torch.Tensor], ...]:
+        """Draw one anatomy and scan it `contrasts` times.
+
+        The same generator state gives the same samples.
+        """
+        draw = _Draw(rng, torch.Generator().manual_seed(int(rng.integers(2**62))))
         c = self.config
-        spacings = _scanner(draw, c.thick_slices)
-        reach = int(np.ceil(spacings[0])) if spacings[0] > 1 else 0
-        depth = 2 * (c.context + reach) + 1
-        shape = (depth, *self.patch_size)
+        scans = [_scanner(draw, c.thick_slices) for _ in range(c.contrasts)]
+        thickest = max(sizes[0] for sizes in scans)
+        reach = int(np.ceil(thickest)) if thickest > 1 else 0
+        shape = (2 * (c.context + reach) + 1, *self.patch_size)
         points = _deformed_grid(self.template, shape, c, draw)
         maps, distance = _look_up(self.template, points)
         memberships, labels = _tissues(maps, distance, c, draw)
-        image, high = _paint(memberships, maps[3], distance, points, c, draw)
-        image = _acquire(image, spacings, c, draw)
-        middle = image.shape[0] // 2
-        image = image[middle - c.context : middle + c.context + 1]
+        made = []
+        for spacings in scans:
+            image, high = _paint(memberships, maps[3], distance, points, c, draw)
+            image = _acquire(image, spacings, c, draw)
+            image = self._normalised(image, high, draw)
+            made.append({"image": image.contiguous(), "target": labels})
+        return tuple(made)
+
+    def _normalised(
+        self, image: torch.Tensor, high: float, draw: _Draw
+    ) -> torch.Tensor:
+        """Cut out the slices of the network's input and scale them by the recipe."""
+        middle, context = image.shape[0] // 2, self.config.context
+        image = image[middle - context : middle + context + 1]
         # Percentiles of a whole scan cannot be known from a slice; they are imitated.
         low, gain = draw.uniform(-0.04, 0.04), high * draw.uniform(0.75, 1.25)
         image = (image - low) / gain
@@ -199,8 +247,7 @@ class TemplateSlices(IterableDataset[dict[str, torch.Tensor]]):
             image = image.clamp(0, 1)
         if draw.chance(0.08):
             image = 1 - image
-        image = (image - self.recipe.mean) / self.recipe.std
-        return {"image": image.contiguous(), "target": labels}
+        return (image - self.recipe.mean) / self.recipe.std
 
 
 @dataclass(frozen=True, slots=True)
