@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
-from napari_medurwkv.models.blocks import Block, BlockConfig, q_shift
+from napari_medurwkv.models.blocks import Block, BlockConfig
 from napari_medurwkv.models.config import (
     AdapterConfig,
     MedURWKVConfig,
@@ -19,6 +19,7 @@ from napari_medurwkv.models.registry import (
     list_models,
     model_config,
 )
+from napari_medurwkv.models.shift import q_shift
 from napari_medurwkv.models.vrwkv import VRWKV
 
 __all__ = [

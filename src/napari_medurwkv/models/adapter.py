@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, lcm
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_medurwkv.models.blocks import Grid, initialise
-from napari_medurwkv.models.config import AdapterConfig
-from napari_medurwkv.models.deformable import DeformableAttention, reference_points
+from napari_medurwkv.models.blocks import initialise
+from napari_medurwkv.models.deformable import DeformableAttention, Sampling
 from napari_medurwkv.models.vrwkv import Trunk, tokens_to_map
+
+if TYPE_CHECKING:
+    from napari_medurwkv.models.config import AdapterConfig
+    from napari_medurwkv.models.shift import Grid
 
 __all__ = ["STRIDES", "VRWKVAdapter"]
 
@@ -65,7 +70,8 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, tokens: Tensor, grids: tuple[Grid, ...]) -> Tensor:
         """Convolve (B, N, C), the tokens of maps of the sizes `grids`."""
-        levels = tokens.split([height * width for height, width in grids], 1)
+        sizes = [height * width for height, width in grids]
+        levels = torch.split(tokens, sizes, 1)
         return torch.cat(
             [
                 self.dwconv(tokens_to_map(level, grid)).flatten(2).transpose(1, 2)
@@ -111,11 +117,9 @@ class Injector(nn.Module):
         self.feat_norm = nn.LayerNorm(config.embed_dim, eps=NORM_EPS)
         self.attn = _attention(config, levels=3)
 
-    def forward(
-        self, x: Tensor, centres: Tensor, pyramid: Tensor, grids: tuple[Grid, ...]
-    ) -> Tensor:
+    def forward(self, x: Tensor, pyramid: Tensor, sampling: Sampling) -> Tensor:
         """Return the trunk's tokens, (B, h * w, C), with the pyramid's added."""
-        change = self.attn(self.query_norm(x), centres, self.feat_norm(pyramid), grids)
+        change = self.attn(self.query_norm(x), self.feat_norm(pyramid), sampling)
         return torch.addcmul(x, change, self.gamma)
 
 
@@ -135,36 +139,45 @@ class Extractor(nn.Module):
         )
 
     def forward(
-        self,
-        pyramid: Tensor,
-        centres: Tensor,
-        x: Tensor,
-        grid: Grid,
-        grids: tuple[Grid, ...],
+        self, pyramid: Tensor, x: Tensor, sampling: Sampling, grids: tuple[Grid, ...]
     ) -> Tensor:
         """Return the pyramid's tokens, (B, N, C), with the trunk's added."""
-        pyramid = pyramid + self.attn(
-            self.query_norm(pyramid), centres, self.feat_norm(x), (grid,)
-        )
+        change = self.attn(self.query_norm(pyramid), self.feat_norm(x), sampling)
+        pyramid = pyramid + change
         change = self.ffn(self.ffn_norm(pyramid), grids)
-        return pyramid + self.drop_path(change)
+        out: Tensor = pyramid + self.drop_path(change)
+        return out
 
 
 class Interaction(nn.Module):
-    """One exchange; the trunk's blocks run between its two halves."""
+    """One exchange; some of the trunk's blocks run between its two halves."""
 
     def __init__(self, config: AdapterConfig, extra_extractors: int) -> None:
         super().__init__()
         self.injector = Injector(config)
         self.extractor = Extractor(config)
+        self.extra_extractors = None
         if extra_extractors:
             self.extra_extractors = nn.ModuleList(
                 Extractor(config) for _ in range(extra_extractors)
             )
 
-    def extractors(self) -> list[nn.Module]:
-        """Return the extractors in the order in which they run."""
-        return [self.extractor, *getattr(self, "extra_extractors", ())]
+    def forward(
+        self,
+        x: Tensor,
+        pyramid: Tensor,
+        blocks: list[nn.Module],
+        inward: Sampling,
+        outward: Sampling,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the new tokens of trunk, (B, h * w, C), and pyramid, (B, N, C)."""
+        x = self.injector(x, pyramid, inward)
+        for block in blocks:
+            x = block(x, outward.grids[0])
+        pyramid = self.extractor(pyramid, x, outward, inward.grids)
+        for extractor in self.extra_extractors or ():
+            pyramid = extractor(pyramid, x, outward, inward.grids)
+        return x, pyramid
 
 
 class VRWKVAdapter(Trunk):
@@ -188,7 +201,7 @@ class VRWKVAdapter(Trunk):
         dim, count = config.embed_dim, config.interactions
         self.multiple = lcm(STRIDES[-1], config.patch_size)
         edges = [config.depth * index // count for index in range(count + 1)]
-        self.ranges = tuple(zip(edges[:-1], edges[1:], strict=True))
+        self.ranges = tuple(pairwise(edges))
         self.level_embed = nn.Parameter(torch.zeros(3, dim))
         self.spm = SpatialPrior(config.in_channels, config.conv_inplane, dim)
         self.interactions = nn.ModuleList(
@@ -233,22 +246,19 @@ class VRWKVAdapter(Trunk):
             1,
         )
         x, grid = self.embed(image)
-        trunk_centres = reference_points((grid,), image.device)
-        pyramid_centres = reference_points(grids, image.device)
+        inward = Sampling.between((grid,), grids, image)
+        outward = Sampling.between(grids, (grid,), image)
+        blocks = list(self.layers)
         context = []
         for interaction, (start, stop) in zip(
             self.interactions, self.ranges, strict=True
         ):
-            x = interaction.injector(x, trunk_centres, pyramid, grids)
-            for index in range(start, stop):
-                x = self.layers[index](x, grid)
-            for extractor in interaction.extractors():
-                pyramid = extractor(pyramid, pyramid_centres, x, grid, grids)
+            x, pyramid = interaction(x, pyramid, blocks[start:stop], inward, outward)
             context.append(tokens_to_map(x, grid))
         sizes = [rows * columns for rows, columns in grids]
         second, third, fourth = (
             tokens_to_map(level, size)
-            for level, size in zip(pyramid.split(sizes, 1), grids, strict=True)
+            for level, size in zip(torch.split(pyramid, sizes, 1), grids, strict=True)
         )
         levels = [self.up(second) + first, second, third, fourth]
         # With other numbers of interactions the last ones go to the coarsest maps.

@@ -1,10 +1,10 @@
-"""The Vision-RWKV block: token shift, spatial mix, channel mix."""
+"""The Vision-RWKV block: spatial mix and channel mix, each on a residual."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import DropPath, trunc_normal_
@@ -12,21 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.kernels import bi_wkv
+from napari_medurwkv.models.shift import shift_mix
 
 if TYPE_CHECKING:
     from napari_medurwkv.models.config import ModelConfig
+    from napari_medurwkv.models.shift import Grid
 
 __all__ = [
     "Block",
     "BlockConfig",
     "ChannelMix",
-    "Grid",
     "SpatialMix",
     "initialise",
-    "q_shift",
 ]
-
-Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,74 +53,6 @@ class BlockConfig:
             shift_pixels=config.shift_pixels,
             init_mode=config.init_mode,
         )
-
-
-def _shift(x: Tensor, bounds: list[int], pixels: int) -> Tensor:
-    """Move four groups of channels by `pixels`, negative: the other way."""
-    height, width = x.shape[1:3]
-    across = max(-width, min(width, pixels))
-    down = max(-height, min(height, pixels))
-    moves = ((0, across), (0, -across), (down, 0), (-down, 0))
-    out = torch.empty_like(x)
-    for (dy, dx), start, stop in zip(moves, bounds[:-1], bounds[1:], strict=True):
-        source, target = x[..., start:stop], out[..., start:stop]
-        for axis, step, size in ((1, dy, height), (2, dx, width)):
-            if step == 0:
-                continue
-            kept = size - abs(step)
-            target.narrow(axis, 0 if step > 0 else kept, abs(step)).zero_()
-            source = source.narrow(axis, 0 if step > 0 else -step, kept)
-            target = target.narrow(axis, max(step, 0), kept)
-        target.copy_(source)
-    if bounds[-1] < x.shape[-1]:
-        out[..., bounds[-1] :] = x[..., bounds[-1] :]
-    return out
-
-
-class _QShift(torch.autograd.Function):
-    """The shift as one node: its gradient is the shift the other way.
-
-    Left to autograd, each of the eight writes would clone the whole gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bounds: list[int], pixels: int) -> Tensor:
-        ctx.bounds, ctx.pixels = bounds, pixels
-        return _shift(x, bounds, pixels)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _shift(grads[0], ctx.bounds, -ctx.pixels), None, None
-
-
-def q_shift(x: Tensor, grid: Grid, gamma: float = 0.25, pixels: int = 1) -> Tensor:
-    """Shift quarters of the channels right, left, down and up.
-
-    Parameters
-    ----------
-    x : Tensor
-        Tokens in row-major order, (B, H * W, C).
-    grid : tuple of int
-        (H, W), in tokens.
-    gamma : float
-        Fraction of the channels that goes in each direction; what is left stays.
-    pixels : int
-        Distance in tokens. What comes from outside the image is zero.
-
-    Returns
-    -------
-    Tensor
-        Shifted tokens, (B, H * W, C).
-    """
-    batch, tokens, channels = x.shape
-    bounds = [int(channels * gamma * part) for part in range(5)]
-    shifted: Tensor = _QShift.apply(x.reshape(batch, *grid, channels), bounds, pixels)  # type: ignore[no-untyped-call]
-    return shifted.reshape(batch, tokens, channels)
-
-
-def _mixed(x: Tensor, shifted: Tensor, factor: Tensor) -> Tensor:
-    """Return ``x * factor + shifted * (1 - factor)``."""
-    return torch.lerp(shifted, x, factor.to(x.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +126,8 @@ class SpatialMix(nn.Module):
         """Mix the tokens of ``x`` (B, H * W, C), whose grid is (H, W)."""
         x_k = x_v = x_r = x
         if self.pixels:
-            shifted = q_shift(x, grid, self.gamma, self.pixels)
-            x_k = _mixed(x, shifted, self.spatial_mix_k)
-            x_v = _mixed(x, shifted, self.spatial_mix_v)
-            x_r = _mixed(x, shifted, self.spatial_mix_r)
+            factors = (self.spatial_mix_k, self.spatial_mix_v, self.spatial_mix_r)
+            x_k, x_v, x_r = shift_mix(x, grid, factors, self.gamma, self.pixels)
         gate = torch.sigmoid(self.receptance(x_r))
         mixed = self._attend(self.key(x_k), self.value(x_v)).to(gate.dtype)
         if self.key_norm is not None:
@@ -239,13 +167,13 @@ class ChannelMix(nn.Module):
         """Mix the channels of ``x`` (B, H * W, C), whose grid is (H, W)."""
         x_k = x_r = x
         if self.pixels:
-            shifted = q_shift(x, grid, self.gamma, self.pixels)
-            x_k = _mixed(x, shifted, self.spatial_mix_k)
-            x_r = _mixed(x, shifted, self.spatial_mix_r)
-        hidden = F.relu(self.key(x_k)).square()
+            factors = (self.spatial_mix_k, self.spatial_mix_r)
+            x_k, x_r = shift_mix(x, grid, factors, self.gamma, self.pixels)
+        hidden = F.relu(self.key(x_k), inplace=True).square()
         if self.key_norm is not None:
             hidden = self.key_norm(hidden)
-        return torch.sigmoid(self.receptance(x_r)) * self.value(hidden)
+        out: Tensor = torch.sigmoid(self.receptance(x_r)) * self.value(hidden)
+        return out
 
 
 class Block(nn.Module):

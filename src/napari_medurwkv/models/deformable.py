@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import cos, pi, sin
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from napari_medurwkv.models.blocks import Grid
+    from napari_medurwkv.models.shift import Grid
 
-__all__ = ["DeformableAttention", "reference_points"]
+__all__ = ["DeformableAttention", "Sampling", "reference_points"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Where queries look in feature maps, in the coordinates of ``grid_sample``.
+
+    Attributes
+    ----------
+    centres : Tensor
+        (Q, 2) as (x, y), from -1 to 1 across the image.
+    cells : Tensor
+        (levels, 1, 2), width and height of a cell of each map.
+    grids : tuple of (H, W)
+        Sizes of the maps, in cells.
+    """
+
+    centres: Tensor
+    cells: Tensor
+    grids: tuple[Grid, ...]
+
+    @classmethod
+    def between(
+        cls, queries: tuple[Grid, ...], features: tuple[Grid, ...], like: Tensor
+    ) -> Sampling:
+        """Let the cells of some grids, one grid after the other, look at others.
+
+        Device and precision (float32 at least) are those of `like`.
+        """
+        wide = torch.promote_types(like.dtype, torch.float32)
+        cells = torch.stack(
+            [
+                torch.full((1,), 2 / size, dtype=wide, device=like.device)
+                for height, width in features
+                for size in (width, height)
+            ]
+        )
+        return cls(
+            centres=2 * reference_points(queries, like.device).to(wide) - 1,
+            cells=cells.reshape(len(features), 1, 2),
+            grids=features,
+        )
 
 
 def reference_points(grids: tuple[Grid, ...], device: torch.device) -> Tensor:
@@ -81,21 +123,17 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self, query: Tensor, centres: Tensor, features: Tensor, grids: tuple[Grid, ...]
-    ) -> Tensor:
-        """Sample `features` around `centres`.
+    def forward(self, query: Tensor, features: Tensor, sampling: Sampling) -> Tensor:
+        """Sample the features around the centre of each query.
 
         Parameters
         ----------
         query : Tensor
             (B, Q, C).
-        centres : Tensor
-            (Q, 2), from `reference_points`.
         features : Tensor
             (B, N, C), the tokens of all maps, one map after the other.
-        grids : tuple of (H, W)
-            Sizes of the maps.
+        sampling : Sampling
+            From the queries' grids to the maps.
 
         Returns
         -------
@@ -104,32 +142,34 @@ class DeformableAttention(nn.Module):
         """
         batch, queries, _ = query.shape
         heads, levels, points = self.heads, self.levels, self.points
+        wide = sampling.cells.dtype
         weights = self.attention_weights(query).reshape(batch, queries, heads, -1)
-        weights = weights.softmax(-1).unflatten(-1, (levels, points))
-        offsets = self.sampling_offsets(query)
-        wide = torch.promote_types(offsets.dtype, torch.float32)
-        offsets = offsets.to(wide).reshape(batch, queries, heads, levels, points, 2)
+        # Queries come last and points before them: the softmax and the sum then run
+        # over whole vectors of queries.
+        weights = weights.to(wide).permute(0, 2, 3, 1).softmax(2)
+        offsets = self.sampling_offsets(query).to(wide)
+        places = torch.addcmul(
+            sampling.centres.reshape(queries, 1, 1, 1, 2),
+            offsets.reshape(batch, queries, heads, levels, points, 2),
+            sampling.cells,
+        ).permute(3, 0, 2, 4, 1, 5)
         values = self.value_proj(features).to(wide)
-        maps = values.split([height * width for height, width in grids], 1)
+        sizes = [height * width for height, width in sampling.grids]
         sampled = []
-        for level, (height, width) in enumerate(grids):
-            size = offsets.new_tensor((width, height))
-            places = centres[:, None, None, :] + offsets[:, :, :, level] / size
-            places = (2 * places - 1).transpose(1, 2).flatten(0, 1)
-            plane = maps[level].reshape(batch, height, width, heads, -1)
-            plane = plane.permute(0, 3, 4, 1, 2).flatten(0, 1)
-            # (B * heads, channels per head, Q, points)
+        for level, plane in enumerate(torch.split(values, sizes, 1)):
+            plane = plane.reshape(batch, *sampling.grids[level], heads, -1)
+            # (B * heads, channels per head, points, Q)
             sampled.append(
                 F.grid_sample(
-                    plane,
-                    places,
+                    plane.permute(0, 3, 4, 1, 2).flatten(0, 1),
+                    places[level].flatten(0, 1),
                     mode="bilinear",
                     padding_mode="zeros",
                     align_corners=False,
                 )
             )
-        taken = torch.cat(sampled, -1).unflatten(0, (batch, heads))
-        strength = weights.flatten(-2).to(wide).permute(0, 2, 1, 3).unsqueeze(2)
-        mixed = (taken * strength).sum(-1)
+        taken = sampled[0] if levels == 1 else torch.cat(sampled, 2)
+        taken = taken.reshape(batch, heads, -1, levels * points, queries)
+        mixed = (taken * weights.unsqueeze(2)).sum(3)
         out: Tensor = self.output_proj(mixed.flatten(1, 2).transpose(1, 2))
         return out

@@ -90,7 +90,8 @@ def _refuse(misfits: list[str]) -> None:
         shown = "; ".join(misfits[:6])
         more = f"; and {len(misfits) - 6} more" if len(misfits) > 6 else ""
         raise CheckpointError(
-            f"The weights do not fit this encoder (file against network): {shown}{more}."
+            "The weights do not fit this encoder (file against network): "
+            f"{shown}{more}."
         )
 
 

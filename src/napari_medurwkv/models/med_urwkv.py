@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
-from napari_medurwkv.models.blocks import Block, BlockConfig, Grid, initialise
-from napari_medurwkv.models.config import MedURWKVConfig
+from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+
+if TYPE_CHECKING:
+    from napari_medurwkv.models.config import MedURWKVConfig
+    from napari_medurwkv.models.shift import Grid
 
 __all__ = ["MedURWKV"]
 
@@ -40,7 +45,8 @@ class PatchExpand(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (B, N, C) to (B, N, factor², C'), the square in row-major order."""
-        parts = self.linear(tokens).unflatten(-1, (self.factor**2, -1))
+        batch, count, _ = tokens.shape
+        parts = self.linear(tokens).reshape(batch, count, self.factor**2, -1)
         out: Tensor = self.norm(parts)
         return out
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_medurwkv.models.blocks import Block, BlockConfig, Grid, initialise
-from napari_medurwkv.models.config import ModelConfig, VRWKVConfig
+from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+
+if TYPE_CHECKING:
+    from napari_medurwkv.models.config import ModelConfig, VRWKVConfig
+    from napari_medurwkv.models.shift import Grid
 
 __all__ = ["VRWKV", "PatchEmbed", "resize_pos_embed", "tokens_to_map"]
 
 
 def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """View tokens (B, H * W, C) as a channels-last map (B, C, H, W)."""
-    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+    batch, _, channels = tokens.shape
+    return tokens.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
 
 
 def resize_pos_embed(embedding: Tensor, source: Grid, target: Grid) -> Tensor:
