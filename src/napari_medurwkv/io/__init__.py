@@ -1,0 +1,29 @@
+"""Files in and out: images into display order, masks onto their image's grid."""
+
+from __future__ import annotations
+
+from napari_medurwkv.io.digest import file_sha256
+from napari_medurwkv.io.image import Image, image_from_array
+from napari_medurwkv.io.read import (
+    frame_count,
+    read_image,
+    read_labels,
+    supported_suffixes,
+)
+from napari_medurwkv.io.safe_write import write_safely, write_text_safely
+from napari_medurwkv.io.write import LabelClass, label_suffixes, write_labels
+
+__all__ = [
+    "Image",
+    "LabelClass",
+    "file_sha256",
+    "frame_count",
+    "image_from_array",
+    "label_suffixes",
+    "read_image",
+    "read_labels",
+    "supported_suffixes",
+    "write_labels",
+    "write_safely",
+    "write_text_safely",
+]

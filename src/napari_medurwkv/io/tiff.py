@@ -1,0 +1,378 @@
+"""TIFF: read 2D images and stacks, write masks with their pixel size."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medurwkv.errors import ImageError
+from napari_medurwkv.geometry import Geometry, SourceInfo
+from napari_medurwkv.io.image import Image, clean_values
+from napari_medurwkv.io.limits import check_claim
+from napari_medurwkv.io.raster import (
+    EXIF_ORNT,
+    ORIENTATION_TAG,
+    raster_order,
+    spacing_of_resolution,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from tifffile import TiffFile, TiffPageSeries
+
+__all__ = ["read_tiff", "tiff_frame_count", "write_tiff"]
+
+# Photometric interpretations (TIFF 6.0) that are treated apart.
+WHITE_IS_ZERO, PALETTE, SEPARATED, CIELAB = 0, 3, 5, 8
+
+# Lengths in millimetres as OME-XML and ImageJ spell them.
+_LENGTHS = {
+    "nm": 1e-6,
+    "um": 1e-3,
+    "µm": 1e-3,
+    "μm": 1e-3,
+    "micron": 1e-3,
+    "microns": 1e-3,
+    "micrometer": 1e-3,
+    "\\u00b5m": 1e-3,
+    "mm": 1.0,
+    "cm": 10.0,
+    "m": 1000.0,
+    "inch": 25.4,
+    "in": 25.4,
+}
+# The units a geometry knows, coarse to fine: sizes are told in the one of the file.
+_GEOMETRY_UNITS = {1e-6: "nm", 1e-3: "um"}
+
+
+@dataclass(frozen=True, slots=True)
+class TiffAxes:
+    """How the axes of a TIFF series are used: positions in its shape, or None."""
+
+    shape: tuple[int, ...]
+    stack: int | None
+    time: int | None
+    colour: int | None
+
+    @property
+    def frames(self) -> int:
+        """Number of time points."""
+        return 1 if self.time is None else self.shape[self.time]
+
+
+def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> Image:
+    """Read the first image of a TIFF file: 2D, or a stack of pages as 3D.
+
+    Parameters
+    ----------
+    path : Path
+        The file; ImageJ's and OME's descriptions of axes and sizes are understood.
+    frame : int, optional
+        Which time point, from 0, where the file has several.
+    labels : bool
+        Read a mask: the indices of a palette rather than its colours.
+
+    Returns
+    -------
+    Image
+        In the file's number type; alpha is dropped, "white is zero" inverted.
+
+    Raises
+    ------
+    ImageError
+        If the file is damaged, too large for memory, has several channels, is in print
+        colours (CMYK), or needs a frame and got none.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series, axes = _axes(path, file)
+            chosen = _choose_frame(path, axes.frames, frame)
+            check_claim(path, series.nbytes, ratio=None)
+            values = _values(path, file, series, axes, chosen)
+            values, notes = _meaning(path, series, values, axes, labels)
+            spacing, unit, said = _spacing(file, series, axes)
+            tag = series.keyframe.tags.get(ORIENTATION_TAG)
+            orientation = int(tag.value) if tag is not None else 1
+    except ImageError:
+        raise
+    except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
+        raise ImageError(
+            f"{path} is truncated or damaged ({error}): copy it again."
+        ) from error
+    rgb = values.ndim == 3 + (axes.stack is not None)
+    if not labels:
+        values, replaced = clean_values(values, str(path))
+        notes += replaced
+    shape = values.shape[:-1] if rgb else values.shape
+    turned: tuple[tuple[int, int], ...] = EXIF_ORNT.get(orientation, EXIF_ORNT[1])
+    if len(shape) == 3:
+        turned = ((0, 1), *((axis + 1, sign) for axis, sign in turned))
+    geometry = Geometry.plain(
+        shape,
+        spacing,
+        unit,
+        ornt=turned,
+        source=SourceInfo(
+            format="tiff",
+            path=str(path),
+            shape=axes.shape,
+            frame=chosen,
+            exif_orientation=orientation if orientation in EXIF_ORNT else 1,
+        ),
+    )
+    name = re.sub(r"(\.ome)?\.tiff?$", "", path.name, flags=re.IGNORECASE)
+    return Image(geometry.to_display(values), geometry, rgb, name, notes + said)
+
+
+def tiff_frame_count(path: Path) -> int:
+    """Count the time points of a TIFF file.
+
+    Raises
+    ------
+    ImageError
+        If the file is no TIFF file that can be read.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _axes(path, file)[1].frames
+    except ImageError:
+        raise
+    except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
+        raise ImageError(
+            f"{path} is truncated or damaged ({error}): copy it again."
+        ) from error
+
+
+def write_tiff(path: Path, labels: NDArray[Any], geometry: Geometry) -> None:
+    """Write a mask as compressed OME-TIFF with the image's pixel size.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.tif`` or ``.tiff``.
+    labels : ndarray of unsigned integers
+        In display order of `geometry`.
+    geometry : Geometry
+        Of the image that was segmented.
+    """
+    import tifffile
+
+    pixels, spacing = raster_order(labels, geometry)
+    pixels = np.ascontiguousarray(pixels)
+    axes = "ZYX"[-pixels.ndim :]
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    metadata: dict[str, Any] = {
+        "axes": axes,
+        # Of the content: equal masks are equal files, and no machine is named.
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, digest)),
+        "Creator": "napari-medurwkv",
+    }
+    options: dict[str, Any] = {}
+    if geometry.mm_per_unit:
+        unit = "µm" if geometry.unit == "um" else geometry.unit
+        for axis, size in zip(axes, spacing, strict=True):
+            metadata[f"PhysicalSize{axis}"] = size
+            metadata[f"PhysicalSize{axis}Unit"] = unit
+        per_cm = [10 / (size * geometry.mm_per_unit) for size in spacing[-2:]]
+        options = {
+            "resolution": (per_cm[1], per_cm[0]),
+            "resolutionunit": "CENTIMETER",
+        }
+    orientation = geometry.source.exif_orientation
+    if orientation != 1 and geometry.kind != "patient":
+        options["extratags"] = [(ORIENTATION_TAG, "H", 1, orientation, True)]
+    tifffile.imwrite(
+        path,
+        pixels,
+        ome=True,
+        photometric="minisblack",
+        compression="zlib",
+        metadata=metadata,
+        **options,
+    )
+
+
+def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
+    """Say what each axis of the file's first series is."""
+    if not file.series:
+        raise ImageError(f"{path} is empty: it holds no image.")
+    series = file.series[0]
+    shape = tuple(int(n) for n in series.shape)
+    if 0 in shape:
+        raise ImageError(f"{path} is empty: its shape is {shape}.")
+    use: dict[str, int | None] = {"stack": None, "time": None, "colour": None}
+    for position, (letter, length) in enumerate(zip(series.axes, shape, strict=True)):
+        if letter in "YX" or (length == 1 and letter != "S"):
+            continue
+        role = {"S": "colour", "T": "time"}.get(letter, "stack")
+        if letter == "C" or use[role] is not None:
+            raise ImageError(
+                f"{path} has {length} channels (axes {series.axes}, shape {shape}): "
+                "save the one that is to be segmented as its own image, or all as RGB."
+            )
+        use[role] = position
+    return series, TiffAxes(shape, **use)
+
+
+def _choose_frame(path: Path, count: int, frame: int | None) -> int | None:
+    if frame is None and count > 1:
+        raise ImageError(
+            f"{path} has {count} frames: say which one to take, 0 to {count - 1}, with "
+            "the option frame (--frame)."
+        )
+    if frame is not None and not 0 <= frame < count:
+        raise ImageError(
+            f"{path} has no frame {frame}: its frames are 0 to {count - 1}."
+        )
+    return frame if count > 1 else None
+
+
+def _values(
+    path: Path,
+    file: TiffFile,
+    series: TiffPageSeries,
+    axes: TiffAxes,
+    frame: int | None,
+) -> NDArray[Any]:
+    """Read (Y, X), (Z, Y, X), each with colour last where the file has it."""
+    try:
+        values = series.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        values = _values_through_pillow(path, series)
+    if axes.time is not None:
+        values = values.take([frame or 0], axis=axes.time)
+    colour = axes.colour
+    if colour is not None:
+        values = np.moveaxis(values, colour, -1)
+    # What is left is in the order Z, Y, X already; take the single ones out.
+    kept = {position for position in (axes.stack,) if position is not None}
+    kept |= {series.axes.index(letter) for letter in "YX"}
+    letters = [p for p in range(len(axes.shape)) if p != colour]
+    drop = [i for i, position in enumerate(letters) if position not in kept]
+    return values.squeeze(axis=tuple(drop))
+
+
+def _values_through_pillow(path: Path, series: TiffPageSeries) -> NDArray[Any]:
+    """Decode LZW, JPEG and fax pages: Pillow carries libtiff, tifffile does not."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    pages = []
+    with path.open("rb") as stream, TiffImageFile(stream) as picture:
+        for page in series.pages:
+            if page is None:
+                raise ImageError(f"{path} is damaged: a page is missing.")
+            picture.seek(page.index)
+            pages.append(np.asarray(picture))
+    values = np.stack(pages)
+    if values.size != np.prod(series.shape) or values.dtype.kind not in "biuf":
+        raise ImageError(
+            f"{path} is compressed in a way that needs another decoder: run "
+            "pip install imagecodecs, or save it without compression."
+        )
+    return values.reshape(series.shape)
+
+
+def _meaning(
+    path: Path,
+    series: TiffPageSeries,
+    values: NDArray[Any],
+    axes: TiffAxes,
+    labels: bool,
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Turn stored numbers into intensities, colours or labels."""
+    page = series.keyframe
+    photometric = int(page.photometric)
+    if photometric in (SEPARATED, CIELAB):
+        raise ImageError(
+            f"{path} is stored in print colours (CMYK or Lab): save it as RGB or grey."
+        )
+    notes = []
+    if axes.colour is not None:
+        samples = values.shape[-1]
+        if labels and samples > 1:
+            raise ImageError(
+                f"{path} is a colour picture, not a mask: a mask has one value per "
+                "pixel."
+            )
+        if samples > 4:
+            raise ImageError(
+                f"{path} has {samples} channels: save the one that is to be segmented "
+                "as its own image."
+            )
+        if samples in (2, 4):
+            notes.append("The transparency (last channel) of the image is ignored.")
+        values = values[..., :3] if samples >= 3 else values[..., 0]
+        return values, tuple(notes)
+    if labels:
+        return values, ()
+    if photometric == PALETTE and page.colormap is not None:
+        colours = np.asarray(page.colormap).T[values]
+        values = (colours >> 8).astype(np.uint8)
+        if (values == values[..., :1]).all():
+            values = values[..., 0]
+        return values, ()
+    if photometric == WHITE_IS_ZERO and values.dtype.kind in "bu":
+        values = ~values
+        notes.append("The file stores white as 0; it is shown, and read, inverted.")
+    return values, tuple(notes)
+
+
+def _spacing(
+    file: TiffFile, series: TiffPageSeries, axes: TiffAxes
+) -> tuple[tuple[float, ...] | None, str, tuple[str, ...]]:
+    """Find the pixel size that a file states: (spacing, unit, notes)."""
+    letters = "ZYX" if axes.stack is not None else "YX"
+    sizes: dict[str, float] = {}  # mm
+    scale = 1.0
+    if series.kind == "ome" and file.ome_metadata:
+        found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", file.ome_metadata)
+        stated = dict(
+            re.findall(r'(PhysicalSize\w+)="([^"]*)"', found.group(0) if found else "")
+        )
+        # Many writers give the unit on X alone; none at all means micrometres.
+        common = stated.get("PhysicalSizeXUnit", "µm")
+        for letter in letters:
+            unit = stated.get(f"PhysicalSize{letter}Unit", common)
+            size = stated.get(f"PhysicalSize{letter}")
+            if size is not None and unit.lower() in _LENGTHS:
+                sizes[letter] = float(size) * _LENGTHS[unit.lower()]
+        scale = _LENGTHS.get(common.lower(), 1.0)
+    elif series.kind == "imagej" and file.imagej_metadata:
+        unit = str(file.imagej_metadata.get("unit", "")).lower()
+        if unit in _LENGTHS:
+            scale = _LENGTHS[unit]
+            across, down = series.keyframe.resolution
+            sizes["X"], sizes["Y"] = scale / across, scale / down
+            if "spacing" in file.imagej_metadata:
+                sizes["Z"] = abs(float(file.imagej_metadata["spacing"])) * scale
+    else:
+        page = series.keyframe
+        per_mm = {2: 1 / 25.4, 3: 0.1}.get(int(page.resolutionunit), 0.0)
+        across, down = page.resolution
+        stated_sizes = spacing_of_resolution(down * per_mm, across * per_mm)
+        if stated_sizes is not None:
+            sizes["Y"], sizes["X"] = stated_sizes
+            scale = 1e-3 if max(stated_sizes) < 0.01 else 1.0
+    if not {"X", "Y"} <= sizes.keys() or not all(
+        0 < size < np.inf for size in sizes.values()
+    ):
+        return None, "pixel", ()
+    if not set(letters) <= sizes.keys():
+        return None, "pixel", ("The file does not state the distance of its slices.",)
+    unit = _GEOMETRY_UNITS.get(scale, "mm")
+    factor = scale if scale in _GEOMETRY_UNITS else 1.0
+    return tuple(sizes[letter] / factor for letter in letters), unit, ()

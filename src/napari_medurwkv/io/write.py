@@ -1,0 +1,164 @@
+"""Write a mask next to its image: on its grid, checked, never over anything else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_medurwkv.errors import GeometryError, ImageError, OutputError
+from napari_medurwkv.io.nifti import read_nifti_geometry, write_nifti
+from napari_medurwkv.io.raster import write_png
+from napari_medurwkv.io.read import read_labels
+from napari_medurwkv.io.safe_write import write_safely
+from napari_medurwkv.io.tiff import write_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.geometry import Geometry
+
+__all__ = ["LabelClass", "label_suffixes", "write_labels"]
+
+
+class LabelClass(Protocol):
+    """What a writer asks of a class; `checkpoints.ClassInfo` has it."""
+
+    @property
+    def value(self) -> int:
+        """Number in the mask."""
+
+    @property
+    def name(self) -> str:
+        """Name shown to the user."""
+
+    @property
+    def color(self) -> str:
+        """Hexadecimal sRGB, "#rrggbb"."""
+
+
+def label_suffixes() -> tuple[str, ...]:
+    """Return the endings of files that a mask can be written to."""
+    return (".nii", ".nii.gz", ".png", ".tif", ".tiff")
+
+
+def write_labels(
+    path: str | Path,
+    labels: NDArray[Any],
+    geometry: Geometry,
+    *,
+    classes: Sequence[LabelClass] = (),
+    overwrite: bool = False,
+    palette: bool = False,
+) -> Path:
+    """Write a mask on its image's grid, read it back and compare.
+
+    Parameters
+    ----------
+    path : str or Path
+        Target; its ending chooses the format (`label_suffixes`).
+    labels : ndarray of integers
+        In display order of `geometry`, no value below 0. Stored in the smallest
+        unsigned type that holds them and the classes' values.
+    geometry : Geometry
+        Of the image that was segmented.
+    classes : sequence of LabelClass
+        The classes of the mask.
+    overwrite : bool
+        Whether an existing file may be replaced. The image itself never is.
+    palette : bool
+        Write an 8-bit PNG with the classes' colours; see `write_png`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    GeometryError
+        If the labels are not of the geometry's display shape.
+    OutputError
+        If the file cannot be written, exists, is the image itself, or did not come
+        back as written; what was there before is untouched.
+    """
+    target = Path(path)
+    name = target.name.lower()
+    if not name.endswith(label_suffixes()):
+        raise OutputError(
+            f"A mask cannot be written as {target.name}: give it one of the endings "
+            f"{', '.join(label_suffixes())}."
+        )
+    if labels.shape != geometry.display_shape:
+        raise GeometryError(
+            f"The mask has shape {labels.shape}, but its image is displayed as "
+            f"{geometry.display_shape}: they do not belong together."
+        )
+    if geometry.source.path is not None and _same_file(target, geometry.source.path):
+        raise OutputError(
+            f"{target} is the image itself: choose another name for the mask."
+        )
+    compact = _smallest(labels, classes)
+
+    def write(part: Path) -> None:
+        if name.endswith(".png"):
+            write_png(part, compact, geometry, classes, palette=palette)
+        elif name.endswith((".tif", ".tiff")):
+            write_tiff(part, compact, geometry)
+        else:
+            write_nifti(part, compact, geometry)
+
+    def check(part: Path) -> None:
+        _compare(part, target, compact, geometry)
+
+    return write_safely(target, write, check, overwrite=overwrite)
+
+
+def _smallest(
+    labels: NDArray[Any], classes: Sequence[LabelClass]
+) -> NDArray[np.unsignedinteger[Any]]:
+    if labels.dtype == bool:
+        labels = labels.view(np.uint8)
+    if labels.dtype.kind not in "iu":
+        raise OutputError(f"A mask holds whole numbers, not {labels.dtype} values.")
+    if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
+        raise OutputError("A mask cannot hold values below 0.")
+    highest = max([int(labels.max(initial=0)), *(entry.value for entry in classes)])
+    if highest > np.iinfo(np.uint32).max:
+        raise OutputError(f"A mask cannot hold values as high as {highest}.")
+    return labels.astype(np.min_scalar_type(highest), copy=False)
+
+
+def _compare(
+    part: Path, target: Path, labels: NDArray[Any], geometry: Geometry
+) -> None:
+    """Read a written mask with the reader that users' files go through."""
+    try:
+        back = read_labels(part)
+        same = back.array.dtype == labels.dtype
+        if part.name.lower().endswith((".png", ".tif", ".tiff")):
+            shown = labels
+            same &= np.array_equal(back.array, shown)
+        else:
+            written = read_nifti_geometry(part)
+            if geometry.source.header is not None:
+                same &= np.array_equal(written.affine, geometry.affine)
+                same &= written.shape == geometry.shape
+                same &= np.array_equal(back.array, labels)
+    except ImageError as error:
+        raise OutputError(
+            f"{target} did not come back from the disk: {error}"
+        ) from error
+    if not same:
+        raise OutputError(f"{target} did not come back from the disk as written.")
+
+
+def _same_file(target: Path, source: str) -> bool:
+    try:
+        return os.path.samefile(target, source)
+    except OSError:
+        return False
