@@ -1,0 +1,120 @@
+"""From network outputs to probabilities of mask values, and from those to the mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_medurwkv.checkpoints import ModelCard
+
+__all__ = ["Decision", "label_dtype"]
+
+
+def label_dtype(card: ModelCard) -> np.dtype[Any]:
+    """Return the smallest type that holds every class value of the card."""
+    largest = max(c.value for c in card.classes)
+    return np.dtype(np.uint8 if largest <= 255 else np.uint16)
+
+
+class Decision:
+    """How a card's outputs become a mask.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Names the activation, the threshold and the mask value of each output.
+    interpolated : bool
+        Whether the scores are interpolated before the decision: then they have to be
+        probabilities, because logits do not average.
+    inside : bool
+        Whether the probability of object interiors is wanted as well.
+    """
+
+    def __init__(self, card: ModelCard, *, interpolated: bool, inside: bool) -> None:
+        self._softmax = card.activation == "softmax"
+        self._threshold = card.threshold
+        self._outputs = card.output_values
+        self._values = sorted(set(card.output_values))
+        self._dtype = label_dtype(card)
+        self._inside = None
+        if inside and card.instances is not None:
+            self._inside = card.instances.inside_channel
+        distinct = len(self._values) == len(self._outputs)
+        # The largest logit is the largest probability: nothing else is asked here.
+        self._plain = (
+            self._softmax
+            and distinct
+            and not interpolated
+            and self._inside is None
+            and list(self._outputs) == self._values
+        )
+        self._table = np.array(self._values, self._dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Turn logits into scores per mask value.
+
+        Parameters
+        ----------
+        logits : Tensor of float32, shape (outputs, rows, columns)
+            Averages over windows.
+
+        Returns
+        -------
+        Tensor of float32, shape (scores, rows, columns)
+            One per mask value, ascending; then, if it was asked for, the probability
+            of object interiors.
+        """
+        if self._plain:
+            return logits
+        each = logits.softmax(0) if self._softmax else logits.sigmoid()
+        merged = []
+        for value in self._values:
+            same = [i for i, v in enumerate(self._outputs) if v == value]
+            merged.append(each[same].sum(0) if len(same) > 1 else each[same[0]])
+        if self._inside is not None:
+            merged.append(each[self._inside])
+        return torch.stack(merged)
+
+    def labels(self, scores: Tensor) -> NDArray[Any]:
+        """Choose the mask value of each pixel.
+
+        softmax: the value with the largest score. sigmoid: among the values other than
+        0, the one with the largest score, where that exceeds the threshold.
+
+        Parameters
+        ----------
+        scores : Tensor, shape (scores, rows, columns)
+            From `scores`, perhaps interpolated.
+
+        Returns
+        -------
+        ndarray of uint8 or uint16, shape (rows, columns)
+        """
+        count = len(self._values)
+        if self._softmax:
+            if count == 2:
+                best = (scores[1] > scores[0]).to(torch.uint8)
+            else:
+                best = scores[:count].argmax(0).to(torch.uint8 if count < 256 else None)
+            labels: NDArray[Any] = self._table[best.cpu().numpy()]
+            return labels
+        first = 1 if self._values[0] == 0 else 0
+        if first == count:
+            return np.zeros(tuple(scores.shape[1:]), self._dtype)
+        largest, best = scores[first:count].max(0)
+        chosen: NDArray[Any] = self._table[first:][best.cpu().numpy()]
+        chosen[(largest <= self._threshold).cpu().numpy()] = 0
+        return chosen
+
+    def inside(self, scores: Tensor) -> NDArray[np.uint8]:
+        """Return the interior probability of each pixel in 255 steps."""
+        steps: NDArray[np.uint8] = (
+            (scores[-1] * 255).round_().to(torch.uint8).cpu().numpy()
+        )
+        return steps

@@ -1,0 +1,189 @@
+"""What one image and one card make of each other: grids, sources and ways back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_medurwkv.errors import ImageError
+from napari_medurwkv.inference.resample import (
+    Taps,
+    box_taps,
+    linear_taps,
+    triangle_taps,
+)
+from napari_medurwkv.inference.sinks import Region, RowSink, VolumeSink, Writer
+from napari_medurwkv.inference.slices import PlanarSource, Source, VolumeSource
+from napari_medurwkv.inference.windows import WindowGrid, window_grid
+
+if TYPE_CHECKING:
+    from napari_medurwkv.checkpoints import ModelCard
+    from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.inference.intensity import IntensityScale
+    from napari_medurwkv.io import Image
+
+__all__ = ["Plan", "make_plan"]
+
+MILLIMETRES = {"mm": 1.0, "um": 1e-3, "nm": 1e-6}
+"""Length of a unit; others have none, and their images keep their own grid."""
+
+LARGEST_CHANGE = 32
+"""Voxel sizes further from the working spacing than this factor are a mistake."""
+
+Three = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work that one run consists of.
+
+    Shapes are (planes, rows, columns): planes along the stepped axis, rows and columns
+    along the other two in their order. A picture has one plane.
+
+    Attributes
+    ----------
+    axis : int or None
+        Display axis that is stepped; None for a picture.
+    volume : bool
+        Whether neighbouring planes belong together (3D cards).
+    native, working : tuple of int
+        Shape of the image's grid and of the grid the network works on.
+    grid : WindowGrid
+        The windows of each working plane.
+    planes : tuple of int
+        Working planes that the mask depends on, ascending; others are not computed.
+    """
+
+    axis: int | None
+    volume: bool
+    native: Three
+    working: Three
+    grid: WindowGrid
+    planes: tuple[int, ...]
+
+    @property
+    def windows(self) -> int:
+        """How many windows there are in all."""
+        return len(self.planes) * len(self.grid)
+
+    @property
+    def resampled(self) -> bool:
+        """Whether image and network work on different grids."""
+        return self.native != self.working
+
+    def source(self, image: Image, card: ModelCard, scale: IntensityScale) -> Source:
+        """Return where the network's input comes from."""
+        rows = triangle_taps(self.native[1], self.working[1])
+        columns = triangle_taps(self.native[2], self.working[2])
+        if self.volume and self.axis is not None:
+            return VolumeSource(
+                image.array,
+                axis=self.axis,
+                context=card.slice_context,
+                rgb=image.rgb,
+                scale=scale,
+                planes=box_taps(self.native[0], self.working[0]),
+                rows=rows,
+                columns=columns,
+                channels=card.network_channels,
+            )
+        return PlanarSource(
+            image.array,
+            stack=self.axis is not None,
+            rgb=image.rgb,
+            scale=scale,
+            rows=rows,
+            columns=columns,
+            channels=card.network_channels,
+        )
+
+    def sink(self, writer: Writer) -> RowSink | VolumeSink:
+        """Return what brings scores back to the image's grid."""
+        rows = triangle_taps(self.working[1], self.native[1])
+        columns = triangle_taps(self.working[2], self.native[2])
+        if self.volume and self.resampled:
+            return VolumeSink(self.back(), rows, columns, writer)
+        return RowSink(rows, columns, writer)
+
+    def back(self) -> Taps:
+        """Return how the image's planes come from working planes."""
+        return linear_taps(self.working[0], self.native[0])
+
+    def display_region(self, region: Region) -> tuple[slice, ...]:
+        """Return a region as slices of the mask in display order."""
+        rows = slice(region.first, region.end)
+        columns = slice(0, self.native[2])
+        if self.axis is None:
+            return rows, columns
+        slices = [rows, columns]
+        slices.insert(self.axis, slice(region.plane, region.plane + 1))
+        return tuple(slices)
+
+
+def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:
+    """Plan the windows for an image.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The image's; its display spacing decides the working grid.
+    card : ModelCard
+        Names the working spacing, the patch and the stepped axis.
+    overlap : float
+        Of neighbouring windows.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ImageError
+        If the voxel size is too far from what the model works at.
+    MedurwkvError
+        If the overlap is out of range.
+    """
+    shape = tuple(geometry.display_shape)
+    axis = card.slice_axis if card.dimensions == 3 else None
+    if axis is None and len(shape) == 3:
+        axis = 0
+    working = _working_shape(shape, geometry, card)
+    native3, working3 = _planes_first(shape, axis), _planes_first(working, axis)
+    volume = card.dimensions == 3
+    grid = window_grid(working3[1:], card.patch_size, overlap)
+    planes = range(working3[0])
+    used = linear_taps(working3[0], native3[0]).used().tolist() if volume else planes
+    return Plan(axis, volume, native3, working3, grid, tuple(used))
+
+
+def _working_shape(
+    shape: tuple[int, ...], geometry: Geometry, card: ModelCard
+) -> tuple[int, ...]:
+    """Points of the working grid per display axis; it ends where the image ends."""
+    unit = MILLIMETRES.get(geometry.unit)
+    if card.spacing is None or unit is None:
+        return shape
+    # A 2D card says nothing about the distance of slices.
+    fixed = shape[: len(shape) - len(card.spacing)]
+    points = list(fixed)
+    sizes = geometry.display_spacing[len(fixed) :]
+    for count, size, wanted in zip(
+        shape[len(fixed) :], sizes, card.spacing, strict=True
+    ):
+        ratio = size * unit / wanted
+        if not 1 / LARGEST_CHANGE <= ratio <= LARGEST_CHANGE:
+            raise ImageError(
+                f"A voxel of this image measures {size:g} {geometry.unit} where "
+                f"{card.name} works at {wanted:g} mm; correct the voxel size."
+            )
+        # The tolerance keeps products such as 26 * 5.5 from falling either way.
+        points.append(max(1, math.floor(count * ratio + 0.5 + 1e-6)))
+    return tuple(points)
+
+
+def _planes_first(shape: tuple[int, ...], axis: int | None) -> Three:
+    if axis is None:
+        return 1, shape[0], shape[1]
+    rows, columns = (n for i, n in enumerate(shape) if i != axis)
+    return shape[axis], rows, columns

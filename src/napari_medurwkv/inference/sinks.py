@@ -1,0 +1,232 @@
+"""From finished rows of working planes back to the image's own grid and into the mask.
+
+Everything works on rows of planes: a plane counts along the stepped axis of the image,
+rows and columns along the other two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from napari_medurwkv.inference.instances import separate_objects
+from napari_medurwkv.inference.resample import resample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_medurwkv.checkpoints import InstanceRecipe
+    from napari_medurwkv.inference.decide import Decision
+    from napari_medurwkv.inference.resample import Taps
+
+__all__ = ["InstanceWriter", "LabelWriter", "Region", "RowSink", "VolumeSink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Rows [first, end) of one plane of the mask, now final."""
+
+    plane: int
+    first: int
+    end: int
+
+
+class Writer(Protocol):
+    """Turns scores on the image's grid into a part of the mask."""
+
+    def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
+        """Take rows of one plane; return what is final now."""
+        ...
+
+    def finish(self) -> list[Region]:
+        """Use what has come of a plane that will not be completed."""
+        ...
+
+
+class LabelWriter:
+    """Writes class values.
+
+    Parameters
+    ----------
+    out : ndarray, shape (planes, rows, columns)
+        The mask.
+    decision : Decision
+        How scores become values.
+    """
+
+    def __init__(self, out: NDArray[Any], decision: Decision) -> None:
+        self._out = out
+        self._decision = decision
+
+    def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
+        """Take rows of one plane; they are final at once."""
+        self._out[plane, first:end] = self._decision.labels(scores)
+        return [Region(plane, first, end)]
+
+    def finish(self) -> list[Region]:
+        """Nothing is held back."""
+        return []
+
+
+class InstanceWriter:
+    """Writes object numbers, plane by plane.
+
+    Of each plane only the foreground and, in 255 steps, the interior probability are
+    kept until its last row has come: two bytes per pixel. Numbers go on from plane to
+    plane; an object is not followed from one plane to the next.
+
+    Parameters
+    ----------
+    out : ndarray of int32, shape (planes, rows, columns)
+        The mask.
+    decision : Decision
+        How scores become foreground and interior.
+    recipe : InstanceRecipe
+        How objects are told apart.
+    """
+
+    def __init__(
+        self, out: NDArray[np.int32], decision: Decision, recipe: InstanceRecipe
+    ) -> None:
+        self._out = out
+        self._decision = decision
+        self._recipe = recipe
+        shape = out.shape[1:]
+        self._foreground = np.zeros(shape, bool)
+        self._inside = np.zeros(shape, np.uint8)
+        self._plane = 0
+        self._rows = 0
+        self._objects = 0
+
+    def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
+        """Take rows of one plane; with its last row, the plane is final."""
+        self._foreground[first:end] = self._decision.labels(scores) > 0
+        self._inside[first:end] = self._decision.inside(scores)
+        self._plane, self._rows = plane, end
+        return self.finish() if end == self._out.shape[1] else []
+
+    def finish(self) -> list[Region]:
+        """Separate the objects in the rows that have come."""
+        if not self._rows:
+            return []
+        rows, self._rows = self._rows, 0
+        objects = separate_objects(
+            self._foreground[:rows], self._inside[:rows], self._recipe
+        )
+        count = int(objects.max(initial=0))
+        objects[objects > 0] += self._objects
+        self._objects += count
+        self._out[self._plane, :rows] = objects
+        return [Region(self._plane, 0, rows)]
+
+
+class RowSink:
+    """Brings rows of independent planes to the image's grid as they come.
+
+    Parameters
+    ----------
+    rows, columns : Taps
+        From the working grid to the image's grid.
+    writer : Writer
+        Takes the scores there.
+    """
+
+    def __init__(self, rows: Taps, columns: Taps, writer: Writer) -> None:
+        self._rows = rows
+        self._columns = columns
+        self._writer = writer
+        self._held: Tensor | None = None
+        self._first = 0
+        self._made = 0
+
+    def put(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
+        """Take working rows [first, end), which follow those that came before.
+
+        Parameters
+        ----------
+        plane, first, end : int
+            Which rows of which plane.
+        scores : Tensor of float32, shape (scores, end - first, columns)
+            From `Decision.scores`.
+
+        Returns
+        -------
+        list of Region
+            What has become final.
+        """
+        if self._rows.identity and self._columns.identity:
+            return self._writer.write(plane, first, end, scores)
+        if self._held is not None:
+            scores = torch.cat([self._held.to(scores.device), scores], dim=1)
+        start = self._first
+        made = self._rows.ready(end)
+        final: list[Region] = []
+        if made > self._made:
+            part = resample(
+                scores, self._rows, 1, first=self._made, end=made, offset=start
+            )
+            part = resample(part, self._columns, 2)
+            final = self._writer.write(plane, self._made, made, part)
+        if made == self._rows.outputs:
+            self._held, self._first, self._made = None, 0, 0
+        else:
+            needed = self._rows.span(made, made + 1)[0]
+            self._held = scores[:, max(0, needed - start) :].clone()
+            self._first, self._made = max(needed, start), made
+        return final
+
+
+class VolumeSink:
+    """Brings planes of a volume to the image's grid, first across planes.
+
+    Two working planes are kept: each slice of the image lies between two of them.
+
+    Parameters
+    ----------
+    planes, rows, columns : Taps
+        From the working grid to the image's grid.
+    writer : Writer
+        Takes the scores there.
+    """
+
+    def __init__(self, planes: Taps, rows: Taps, columns: Taps, writer: Writer) -> None:
+        self._planes = planes
+        self._rows = rows
+        self._columns = columns
+        self._writer = writer
+        self._parts: list[Tensor] = []
+        self._held: dict[int, Tensor] = {}
+        self._made = 0
+
+    @property
+    def held(self) -> int:
+        """How many working planes are in memory."""
+        return len(self._held)
+
+    def put(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
+        """Take working rows, as `RowSink.put`; a plane counts when it is complete."""
+        self._parts.append(scores)
+        if end < self._rows.inputs:
+            return []
+        device = scores.device
+        self._held[plane] = torch.cat([p.to(device) for p in self._parts], dim=1)
+        self._parts = []
+        made = self._planes.ready(plane + 1)
+        final: list[Region] = []
+        for k in range(self._made, made):
+            mix = torch.zeros_like(self._held[plane])
+            for i, weight in self._planes.pairs(k):
+                mix.add_(self._held[i].to(device), alpha=weight)
+            mix = resample(mix, self._rows, 1)
+            mix = resample(mix, self._columns, 2)
+            final += self._writer.write(k, 0, self._rows.outputs, mix)
+        self._made = made
+        if made < self._planes.outputs:
+            needed = min(i for i, _ in self._planes.pairs(made))
+            for i in [i for i in self._held if i < needed]:
+                del self._held[i]
+        return final
