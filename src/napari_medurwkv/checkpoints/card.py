@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime  # noqa: TC003 (pydantic needs it when the program runs)
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+from napari_medurwkv.checkpoints.wording import listed, shortened
 
 __all__ = [
     "ClassInfo",
@@ -16,15 +27,49 @@ __all__ = [
     "IntensityRecipe",
     "Metric",
     "ModelCard",
+    "describe_problems",
 ]
 
+# No network that runs has larger values; a damaged or malicious card might.
+_LARGEST_CONFIG_VALUE = 4096
+_MOST_PROBLEMS = 5
+
+
+def _moderate(value: Any) -> Any:
+    """Refuse numbers in a configuration that would build without end."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _moderate(item)
+    elif isinstance(value, list):
+        for item in value:
+            _moderate(item)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST_CONFIG_VALUE:
+        raise ValueError(
+            f"a configuration holds numbers up to {_LARGEST_CONFIG_VALUE}, not {value}"
+        )
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """Turn tuples into the lists that JSON has."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value
+
+
+Config = Annotated[
+    dict[str, JsonValue], BeforeValidator(_listed), AfterValidator(_moderate)
+]
+Side = Annotated[int, Field(ge=1, le=_LARGEST_CONFIG_VALUE)]
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class _Schema(BaseModel):
-    """Frozen, and strict about names: a misspelt field is an error."""
+    """Frozen, and strict about names and numbers: a misspelt field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CodedConcept(_Schema):
@@ -41,7 +86,10 @@ class ClassInfo(_Schema):
     """One class of the mask."""
 
     value: int = Field(
-        ge=0, le=65535, title="Value", description="Number in the mask; 0 is background."
+        ge=0,
+        le=65535,
+        title="Value",
+        description="Number in the mask; 0 is background.",
     )
     name: str = Field(min_length=1, title="Name", description="Name shown to the user.")
     color: Color = Field(title="Colour", description="Hexadecimal sRGB, #rrggbb.")
@@ -80,9 +128,7 @@ class IntensityRecipe(_Schema):
     high: float | None = Field(
         None, title="High", description="Upper percentile (0-100) or window limit."
     )
-    clip: bool = Field(
-        True, title="Clip", description="Clip to [0, 1] after scaling."
-    )
+    clip: bool = Field(True, title="Clip", description="Clip to [0, 1] after scaling.")
     nonzero: bool = Field(
         False,
         title="Ignore the background value",
@@ -98,9 +144,7 @@ class IntensityRecipe(_Schema):
         if self.scale in ("percentile", "window"):
             if self.low is None or self.high is None or not self.low < self.high:
                 raise ValueError(f"scaling by {self.scale} needs low < high")
-            if self.scale == "percentile" and not (
-                0 <= self.low < self.high <= 100
-            ):
+            if self.scale == "percentile" and not (0 <= self.low < self.high <= 100):
                 raise ValueError("percentiles lie between 0 and 100")
         return self
 
@@ -115,7 +159,11 @@ class InstanceRecipe(_Schema):
         ge=0, title="Boundary", description="Network output that marks their rims."
     )
     seed_threshold: float = Field(
-        0.5, gt=0, lt=1, title="Seed threshold", description="On the inside probability."
+        0.5,
+        gt=0,
+        lt=1,
+        title="Seed threshold",
+        description="On the inside probability.",
     )
     min_area: int = Field(
         0, ge=0, title="Smallest object", description="In pixels; smaller ones go."
@@ -158,7 +206,7 @@ class ModelCard(_Schema):
     architecture: str = Field(
         title="Architecture", description="A name that models.create_model knows."
     )
-    config: dict[str, Any] = Field(
+    config: Config = Field(
         title="Configuration", description="Values that create_model is called with."
     )
 
@@ -195,17 +243,28 @@ class ModelCard(_Schema):
             "left); empty for images without anatomy."
         ),
     )
-    patch_size: tuple[int, int] = Field(
+    patch_size: tuple[Side, Side] = Field(
         title="Patch size", description="Window in pixels, (rows, columns)."
     )
     overlap: float = Field(
         0.5, ge=0, lt=1, title="Overlap", description="Of neighbouring windows."
     )
     slice_axis: int | None = Field(
-        None, ge=0, le=2, title="Slice axis", description="3D: axis that is stepped."
+        None,
+        ge=0,
+        le=2,
+        title="Slice axis",
+        description="3D only: the display axis that is stepped through.",
     )
     slice_context: int = Field(
-        0, ge=0, title="Slice context", description="Neighbouring slices on each side."
+        0,
+        ge=0,
+        le=16,
+        title="Slice context",
+        description=(
+            "Neighbouring slices on each side that are channels too, in the order of "
+            "the axis."
+        ),
     )
 
     activation: Literal["softmax", "sigmoid"] = Field(
@@ -241,14 +300,24 @@ class ModelCard(_Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self._check_classes()
+        self._check_space()
+        self._check_instances()
+        return self
+
+    def _check_classes(self) -> None:
         values = [c.value for c in self.classes]
         if len(set(values)) != len(values):
             raise ValueError("two classes share one value")
+        if len({c.name for c in self.classes}) != len(values):
+            raise ValueError("two classes share one name")
         unknown = set(self.output_values) - set(values)
         if unknown:
             raise ValueError(f"output values {sorted(unknown)} have no class")
         if self.activation == "softmax" and len(self.output_values) < 2:
             raise ValueError("softmax needs two or more outputs")
+
+    def _check_space(self) -> None:
         if self.spacing is not None:
             if len(self.spacing) != self.dimensions:
                 raise ValueError("spacing must have one number per dimension")
@@ -256,10 +325,14 @@ class ModelCard(_Schema):
                 raise ValueError("spacing must be positive")
         if (self.dimensions == 3) != (self.slice_axis is not None):
             raise ValueError("slice_axis belongs to 3D cards, and to those only")
+        if self.dimensions == 2 and self.orientation is not None:
+            raise ValueError("orientation belongs to 3D cards only")
         if self.dimensions == 2 and self.slice_context:
             raise ValueError("slice_context belongs to 3D cards only")
         if self.slice_context and len(self.channels) != 1:
             raise ValueError("slice_context needs one-channel images")
+
+    def _check_instances(self) -> None:
         outputs = len(self.output_values)
         recipe = self.instances
         if recipe is not None and not (
@@ -268,7 +341,6 @@ class ModelCard(_Schema):
             and recipe.inside_channel != recipe.boundary_channel
         ):
             raise ValueError("the instance recipe names outputs that do not exist")
-        return self
 
     @property
     def network_channels(self) -> int:
@@ -279,3 +351,29 @@ class ModelCard(_Schema):
     def foreground(self) -> tuple[ClassInfo, ...]:
         """Classes other than background."""
         return tuple(c for c in self.classes if c.value != 0)
+
+
+def describe_problems(error: ValidationError) -> str:
+    """Say in words what is wrong with a card.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        What the validation raised.
+
+    Returns
+    -------
+    str
+        At most five problems, each with its field, and how many more there are.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = []
+    for item in found:
+        field = shortened(".".join(map(str, item["loc"]))) or "the card"
+        if item["type"] == "missing":
+            problems.append(f"{field} is missing")
+        elif item["type"] == "extra_forbidden":
+            problems.append(f"{field} is no field of a card")
+        else:
+            problems.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
+    return listed(problems, "; ", _MOST_PROBLEMS)

@@ -1,0 +1,194 @@
+"""The models at hand: those in the package and those in the user's folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platformdirs import user_data_path
+
+from napari_medurwkv.checkpoints.files import SUFFIX, read_card
+from napari_medurwkv.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from napari_medurwkv.checkpoints.card import ModelCard
+
+__all__ = [
+    "CatalogueEntry",
+    "catalogue",
+    "default_for",
+    "find",
+    "unusable",
+    "user_folder",
+]
+
+_DEFAULTS = {2: "nuclei", 3: "brain-tissue"}
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One checkpoint, described without loading it.
+
+    Attributes
+    ----------
+    name : str
+        The card's name.
+    path : Path
+        Of the file.
+    card : ModelCard
+        What the header says.
+    size_bytes : int
+        Of the file.
+    embedded : bool
+        Whether it came with the package.
+    """
+
+    name: str
+    path: Path
+    card: ModelCard
+    size_bytes: int
+    embedded: bool
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, hexadecimal; computed on demand."""
+        return _sha256(self.path, self.path.stat().st_mtime_ns, self.size_bytes)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, modified: int, size: int) -> str:
+    """Hash a file; a change of its time or size is another call."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def embedded_folder() -> Path:
+    """Folder of the checkpoints that come with the package."""
+    return Path(str(resources.files(__package__))) / "embedded"
+
+
+def user_folder() -> Path:
+    """Folder where the user may put further checkpoints; it need not exist."""
+    return user_data_path("napari-medurwkv", appauthor=False) / "models"
+
+
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """List the usable models, those of the package first.
+
+    Only headers are read; torch is not imported. What is in the folders and cannot be
+    used is told by `unusable`.
+    """
+    return _scan()[0]
+
+
+def unusable() -> tuple[CheckpointError, ...]:
+    """Say, for each file in the folders that is no usable checkpoint, why."""
+    return _scan()[1]
+
+
+def _scan() -> tuple[tuple[CatalogueEntry, ...], tuple[CheckpointError, ...]]:
+    entries: dict[str, CatalogueEntry] = {}
+    problems: list[CheckpointError] = []
+    for folder in (embedded_folder(), user_folder()):
+        try:
+            paths = _checkpoints_in(folder)
+        except CheckpointError as error:
+            problems.append(error)
+            continue
+        for path in paths:
+            try:
+                entry = _entry(path)
+            except CheckpointError as error:
+                problems.append(error)
+                continue
+            taken = entries.setdefault(entry.name, entry)
+            if taken is not entry:
+                problems.append(
+                    CheckpointError(
+                        f"{path.name} has the name {entry.name!r} of another model, "
+                        f"{taken.path.name}: load it by its path, or change its name."
+                    )
+                )
+    return tuple(entries.values()), tuple(problems)
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    try:
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} cannot be read: {error.strerror}."
+        ) from error
+    return [p for p in paths if p.suffix == SUFFIX and not p.name.startswith(".")]
+
+
+def _entry(path: Path) -> CatalogueEntry:
+    card = read_card(path)
+    embedded = path.parent == embedded_folder()
+    return CatalogueEntry(card.name, path, card, path.stat().st_size, embedded)
+
+
+def find(name_or_path: str | Path) -> CatalogueEntry:
+    """Return the model of a name, or the checkpoint in a file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of `catalogue`. Everything else is taken for a path if it is a `Path`,
+        has a folder or a suffix in it, or exists.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, and then the sentence lists those that exist; or the
+        file is no usable checkpoint.
+    """
+    if isinstance(name_or_path, str):
+        entries, problems = _scan()
+        for entry in entries:
+            if entry.name == name_or_path:
+                return entry
+        if not _is_path(name_or_path):
+            names = ", ".join(entry.name for entry in entries) or "none"
+            reasons = "".join(f" {problem}" for problem in problems)
+            raise CheckpointError(
+                f"There is no model {name_or_path!r}: the models here are {names}; "
+                f"for a file give its path, ending in {SUFFIX}.{reasons}"
+            )
+    return _entry(Path(name_or_path).expanduser())
+
+
+def _is_path(text: str) -> bool:
+    path = Path(text)
+    return len(path.parts) > 1 or bool(path.suffix) or path.exists()
+
+
+def default_for(ndim: int, rgb: bool) -> CatalogueEntry:
+    """Return the model that is offered first for an image.
+
+    Parameters
+    ----------
+    ndim : {2, 3}
+        Spatial dimensions of the image.
+    rgb : bool
+        Whether it is in colour.
+
+    Raises
+    ------
+    CheckpointError
+        No model that comes with the package is made for such images.
+    """
+    if ndim not in _DEFAULTS or (ndim == 3 and rgb):
+        kind = f"{ndim}D {'colour' if rgb else 'grey'} images"
+        raise CheckpointError(
+            f"No model that comes with the package is made for {kind}: choose one."
+        )
+    return find(_DEFAULTS[ndim])

@@ -1,0 +1,160 @@
+"""Whether network, card and tensors belong together, tensor by tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from napari_medurwkv.checkpoints.container import FLOATING
+from napari_medurwkv.checkpoints.wording import listed, quoted
+from napari_medurwkv.errors import CheckpointError
+from napari_medurwkv.models import ModelError, build_model, model_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from napari_medurwkv.checkpoints.card import ModelCard
+    from napari_medurwkv.models import ModelConfig
+
+__all__ = [
+    "build_network",
+    "check_tensors",
+    "network_config",
+    "not_finite",
+    "tensor_infos",
+]
+
+
+class ShapeAndKind(Protocol):
+    """What has to agree between a stored tensor and its place in the network."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def kind(self) -> str:
+        """What the values are: "floating point", or the integer type's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateInfo:
+    """Shape and kind of one entry of a state dict."""
+
+    shape: tuple[int, ...]
+    kind: str
+
+
+def network_config(card: ModelCard, name: str) -> ModelConfig:
+    """Give the configuration of the card's network, and compare its ends with the card.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Names the architecture and its configuration.
+    name : str
+        Of the checkpoint, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        The architecture is unknown, its configuration is not valid, or it takes or
+        gives another number of channels than the card says.
+    """
+    try:
+        config = model_config(card.architecture, **card.config)
+    except (ModelError, TypeError) as error:  # TypeError: "name" among the values
+        raise CheckpointError(f"The card of {name} cannot be used: {error}") from error
+    outputs = getattr(config, "num_classes", None)
+    if outputs is None:
+        raise CheckpointError(
+            f"The card of {name} cannot be used: a {card.architecture} gives features "
+            "and no mask."
+        )
+    if outputs != len(card.output_values):
+        raise CheckpointError(
+            f"The card of {name} gives {len(card.output_values)} output values and its "
+            f"network has {outputs} outputs."
+        )
+    if config.in_channels != card.network_channels:
+        raise CheckpointError(
+            f"The card of {name} feeds {card.network_channels} channels and its "
+            f"network takes {config.in_channels}."
+        )
+    return config
+
+
+def build_network(config: ModelConfig, name: str, *, device: str) -> nn.Module:
+    """Build a network on a device; "meta" takes no memory and gives no values.
+
+    Raises
+    ------
+    CheckpointError
+        The sizes in the configuration contradict each other.
+    """
+    try:
+        with torch.device(device):
+            return build_model(config)
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The card of {name} cannot be used: no network can be built from its "
+            f"configuration ({error})."
+        ) from error
+
+
+def tensor_infos(state: Mapping[str, Tensor]) -> dict[str, StateInfo]:
+    """Give shape and kind of every entry of a state dict."""
+    return {
+        key: StateInfo(
+            tuple(tensor.shape),
+            FLOATING
+            if tensor.is_floating_point()
+            else str(tensor.dtype).removeprefix("torch."),
+        )
+        for key, tensor in state.items()
+    }
+
+
+def check_tensors(
+    needed: Mapping[str, ShapeAndKind],
+    given: Mapping[str, ShapeAndKind],
+    name: str,
+    architecture: str,
+) -> None:
+    """Require that the tensors given are those that the network needs, no more or less.
+
+    Raises
+    ------
+    CheckpointError
+        Names up to ten tensors that are missing, unexpected or of another shape or
+        kind, and says how many more there are.
+    """
+    problems = [f"{key} is missing" for key in needed if key not in given]
+    for key, tensor in given.items():
+        place = needed.get(key)
+        if place is None:
+            problems.append(f"{quoted(key)} is unexpected")
+        elif place.shape != tensor.shape:
+            problems.append(
+                f"{key} has shape {tensor.shape} where {place.shape} belongs"
+            )
+        elif place.kind != tensor.kind:
+            problems.append(f"{key} holds {tensor.kind} where {place.kind} belongs")
+    if problems:
+        raise CheckpointError(
+            f"The weights of {name} do not fit its architecture {architecture}: "
+            f"{listed(problems, '; ')}."
+        )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Name the tensors that hold NaN or infinity."""
+    return [
+        key
+        for key, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
