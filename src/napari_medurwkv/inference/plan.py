@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-MILLIMETRES = {"mm": 1.0, "um": 1e-3, "nm": 1e-6}
-"""Length of a unit; others have none, and their images keep their own grid."""
-
 LARGEST_CHANGE = 32
 """Voxel sizes further from the working spacing than this factor are a mistake."""
 
@@ -161,9 +158,9 @@ def _working_shape(
     shape: tuple[int, ...], geometry: Geometry, card: ModelCard
 ) -> tuple[int, ...]:
     """Points of the working grid per display axis; it ends where the image ends."""
-    unit = MILLIMETRES.get(geometry.unit)
+    unit = geometry.mm_per_unit
     if card.spacing is None or unit is None:
-        return shape
+        return shape  # also where nobody knows how long a pixel is
     # A 2D card says nothing about the distance of slices.
     fixed = shape[: len(shape) - len(card.spacing)]
     points = list(fixed)
