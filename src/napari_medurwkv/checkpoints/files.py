@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -181,22 +179,14 @@ def _canonical(data: bytes) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write beside the target, read back, compare, then replace the target."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if temporary.read_bytes() != data:
-            raise OutputError(
-                f"{path.name} was read back differently from what was written: the "
-                "disk may be failing; nothing was replaced."
-            )
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    def write(part: Path) -> None:
+        part.write_bytes(data)
+
+    def check(part: Path) -> None:
+        if part.read_bytes() != data:
+            raise OutputError(f"{path} did not come back from the disk as written.")
+
+    # Here, because reading checkpoints has no use for the image formats.
+    from napari_medurwkv.io.safe_write import write_safely
+
+    write_safely(path, write, check, overwrite=True)
