@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from napari_medurwkv.io.digest import file_sha256
+from napari_medurwkv.io.foreign import (
+    METADATA_KEY,
+    LayerGeometry,
+    geometry_from_layer_transform,
+    image_from_layer,
+    layer_metadata,
+)
 from napari_medurwkv.io.image import Image, image_from_array
 from napari_medurwkv.io.read import (
     frame_count,
@@ -14,12 +21,17 @@ from napari_medurwkv.io.safe_write import write_safely, write_text_safely
 from napari_medurwkv.io.write import LabelClass, label_suffixes, write_labels
 
 __all__ = [
+    "METADATA_KEY",
     "Image",
     "LabelClass",
+    "LayerGeometry",
     "file_sha256",
     "frame_count",
+    "geometry_from_layer_transform",
     "image_from_array",
+    "image_from_layer",
     "label_suffixes",
+    "layer_metadata",
     "read_image",
     "read_labels",
     "supported_suffixes",
