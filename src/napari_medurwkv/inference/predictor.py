@@ -123,10 +123,7 @@ class Predictor:
         text = str(error)
         if self.device == "cpu":
             if "can't allocate memory" in text or "not enough memory" in text:
-                raise MedurwkvError(
-                    "The computer ran out of memory; close other programs, or use a "
-                    "smaller image or model."
-                ) from error
+                raise _no_memory() from error
             raise error
         if "out of memory" in text.lower():
             return "memory"
@@ -135,10 +132,19 @@ class Predictor:
         raise error
 
     def _to_cpu(self, reason: str) -> None:
+        if self.device == "cpu":
+            raise _no_memory()
         self.steps.append(f"{reason}: went on with the CPU")
         self.device, self.batch, self._half = "cpu", BATCH["cpu"], False
         self._network.to("cpu")
         _empty_cache()
+
+
+def _no_memory() -> MedurwkvError:
+    return MedurwkvError(
+        "The computer ran out of memory; close other programs, or use a smaller image "
+        "or model."
+    )
 
 
 def _empty_cache() -> None:

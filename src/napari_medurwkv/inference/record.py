@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import datetime
-
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.inference.device import DeviceChoice
     from napari_medurwkv.inference.plan import Plan
@@ -20,7 +19,25 @@ __all__ = ["RunFacts", "make_record"]
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Everything that a record is made from."""
+    """Everything that a record is made from.
+
+    Attributes
+    ----------
+    image, model, plan, choice, predictor
+        What the run worked with.
+    overlap : float
+        Of neighbouring windows.
+    instances : bool
+        Whether objects were numbered.
+    complete : bool
+        Whether no window is missing.
+    fraction : float
+        Windows done, of all.
+    started : datetime
+        When, in UTC.
+    seconds : float
+        How long it took.
+    """
 
     image: Image
     model: Model
@@ -36,4 +53,49 @@ class RunFacts:
 
 
 def make_record(facts: RunFacts) -> RunRecord:
-    return None
+    """Write down a run that has ended.
+
+    Parameters
+    ----------
+    facts : RunFacts
+        What there is to tell.
+
+    Returns
+    -------
+    RunRecord
+    """
+    from napari_medurwkv.provenance import (
+        InputRecord,
+        ModelRecord,
+        RunRecord,
+        SoftwareRecord,
+    )
+
+    card, plan = facts.model.card, facts.plan
+    return RunRecord(
+        software=SoftwareRecord.here(),
+        model=ModelRecord.of(facts.model),
+        input=InputRecord.of(facts.image),
+        parameters={
+            "patch_size": list(card.patch_size),
+            "overlap": facts.overlap,
+            "instances": facts.instances,
+            "precision": facts.predictor.precision,
+            "requested_device": facts.choice.requested,
+            # (planes, rows, columns) along and across the stepped axis.
+            "stepped_axis": plan.axis,
+            "image_grid": list(plan.native),
+            "working_grid": list(plan.working),
+            "windows": plan.windows,
+        },
+        device_path=(
+            f"{facts.choice.device}: {facts.choice.description}",
+            *facts.predictor.steps,
+        ),
+        started=facts.started,
+        # The clock may have been set meanwhile; the duration was measured apart.
+        finished=facts.started + datetime.timedelta(seconds=facts.seconds),
+        seconds=facts.seconds,
+        complete=facts.complete,
+        fraction=facts.fraction,
+    )
