@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_medurwkv.affine import closest_axes, is_singular, spanned_volume
 from napari_medurwkv.errors import GeometryError
+from napari_medurwkv.regrid import resample_labels
+from napari_medurwkv.source_info import SourceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,42 +30,6 @@ _UNIT_TEXT = {"mm": "mm", "um": "µm", "nm": "nm", "pixel": "px"}
 # shown as radiologists hang it, head or face up: rows to P or I, columns to L or P.
 _LETTERS = ("LR", "PA", "IS")
 _DISPLAY_3D = ((2, 1), (1, -1), (0, -1))
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
-    """What is kept of the file that an array came from.
-
-    Parameters
-    ----------
-    format : str
-        ``"nifti"``, ``"png"``, ``"jpeg"``, ``"tiff"``, ``"layer"`` or ``"array"``.
-    path : str or None
-        The file.
-    sha256 : str or None
-        Digest of the file, where it was computed.
-    header : bytes or None
-        The binary NIfTI header (348 or 540 bytes), as read.
-    shape : tuple of int or None
-        Shape of the whole array in the file: singleton, time and colour axes included.
-    frame : int or None
-        Which frame of a 4D file was read.
-    exif_orientation : int
-        EXIF (or TIFF) orientation tag, 1 to 8, of a raster image.
-    """
-
-    format: str = "array"
-    path: str | None = None
-    sha256: str | None = None
-    header: bytes | None = None
-    shape: tuple[int, ...] | None = None
-    frame: int | None = None
-    exif_orientation: int = 1
-
-    @property
-    def ndim(self) -> int | None:
-        """Number of axes of the array in the file."""
-        return None if self.shape is None else len(self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +85,7 @@ class Geometry:
             )
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("An affine must be 4 x 4 finite numbers.")
-        if _spanned_volume(affine[:3, : self.ndim]) == 0:
+        if is_singular(affine[:3, : self.ndim]):
             raise GeometryError(
                 "The affine is singular: some voxel axis has no length or two axes "
                 "coincide, so positions are undefined; repair the image's header."
@@ -312,7 +278,7 @@ class Geometry:
 
         The volume (area) spanned by the affine's columns.
         """
-        volume = _spanned_volume(self.affine[:3, : self.ndim])
+        volume = spanned_volume(self.affine[:3, : self.ndim])
         return volume * float((self.mm_per_unit or 1.0) ** self.ndim)
 
     @property
@@ -440,25 +406,19 @@ class Geometry:
 
     def _world_axes(self) -> tuple[tuple[int, int], ...]:
         """Closest RAS axis and sign of each source axis."""
-        from nibabel.orientations import io_orientation  # takes 0.1 s to import
-
-        found = io_orientation(_with_normal(self.affine))[: self.ndim]
-        return tuple((int(world), int(sign)) for world, sign in found)
+        return closest_axes(self.affine, self.ndim)
 
     # ------------------------------------------------------------------- as JSON
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict that `from_json` turns into an equal geometry."""
-        source = asdict(self.source)
-        if self.source.header is not None:
-            source["header"] = base64.b64encode(self.source.header).decode("ascii")
         return {
             "affine": self.affine.tolist(),
             "shape": list(self.shape),
             "ornt": [list(pair) for pair in self.ornt],
             "kind": self.kind,
             "unit": self.unit,
-            "source": source,
+            "source": self.source.to_json(),
             "sform_code": self.sform_code,
             "qform_code": self.qform_code,
             "assumed": self.assumed,
@@ -475,89 +435,9 @@ class Geometry:
         """
         try:
             fields = dict(data)
-            source = dict(fields.pop("source"))
-            if source["header"] is not None:
-                source["header"] = base64.b64decode(source["header"], validate=True)
-            if source["shape"] is not None:
-                source["shape"] = tuple(int(n) for n in source["shape"])
-            return cls(source=SourceInfo(**source), **fields)
+            source = SourceInfo.from_json(fields.pop("source"))
+            return cls(source=source, **fields)
         except (KeyError, TypeError, ValueError) as error:
             raise GeometryError(
                 f"The stored geometry is damaged ({error}); open the image again."
             ) from error
-
-
-def _spanned_volume(columns: NDArray[np.float64]) -> float:
-    """Area of two, volume of three column vectors."""
-    if columns.shape[1] == 2:
-        return float(np.linalg.norm(np.cross(columns[:, 0], columns[:, 1])))
-    return float(abs(np.linalg.det(columns)))
-
-
-def _with_normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give a plane whose header states no third axis a normal of length 1."""
-    if affine[:3, 2].any():
-        return affine
-    full = affine.copy()
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    full[:3, 2] = normal / np.linalg.norm(normal)
-    return full
-
-
-def resample_labels(
-    labels: NDArray[Any], source_geometry: Geometry, target_geometry: Geometry
-) -> NDArray[Any]:
-    """Bring labels onto another grid: each voxel takes the nearest one in the world.
-
-    Parameters
-    ----------
-    labels : ndarray of integers
-        In display order of `source_geometry`.
-    source_geometry, target_geometry : Geometry
-        Where the labels are, and where they shall be.
-
-    Returns
-    -------
-    ndarray
-        In display order of `target_geometry`; 0 outside the source.
-
-    Raises
-    ------
-    GeometryError
-        If the labels do not fit, or the two do not share a world.
-    """
-    source_geometry._check(labels, source_geometry.display_shape, "The label array")
-    if source_geometry.kind != target_geometry.kind:
-        raise GeometryError(
-            f"One grid is {source_geometry.kind!r}, the other "
-            f"{target_geometry.kind!r}: they share no world to compare them in."
-        )
-    units = [(g.mm_per_unit, g.unit) for g in (source_geometry, target_geometry)]
-    if (units[0][0] is None) != (units[1][0] is None):
-        raise GeometryError(
-            f"One grid is measured in {units[0][1]}, the other in {units[1][1]}."
-        )
-    ratio = (units[1][0] or 1.0) / (units[0][0] or 1.0)
-    to_source = np.linalg.inv(_with_normal(source_geometry.display_affine)) @ (
-        np.diag([ratio, ratio, ratio, 1.0])
-        @ _with_normal(target_geometry.display_affine)
-    )
-    volume = labels if source_geometry.ndim == 3 else labels[:, :, None]
-    target_shape = target_geometry.display_shape
-    grid = target_shape if len(target_shape) == 3 else (*target_shape, 1)
-    result = np.zeros(grid, dtype=labels.dtype)
-    rows = np.arange(grid[1])[:, None]
-    columns = np.arange(grid[2])[None, :]
-    for index in range(grid[0]):
-        where = []
-        inside = np.ones(grid[1:], dtype=bool)
-        for axis in range(3):
-            a, b, c, d = to_source[axis]
-            place = a * index + b * rows + c * columns + d
-            # Rounded first: a voxel half-way must not fall by the last bit.
-            nearest = np.floor(np.round(place, 4) + 0.5).astype(np.intp)
-            inside &= (nearest >= 0) & (nearest < volume.shape[axis])
-            where.append(nearest)
-        chosen = tuple(nearest[inside] for nearest in where)
-        result[index][inside] = volume[chosen]
-    return cast("NDArray[Any]", result.reshape(target_shape))
