@@ -312,12 +312,18 @@ def _of_scale(
         ]
         geometry = Geometry.plain(shape, sizes, unit, ornt=ornt, source=source)
         return LayerGeometry(geometry, None, FROM_SCALE, notes)
-    # Without a unit a scale gives proportions, but no lengths.
-    sized = not np.allclose(spacing, 1)
+    if np.allclose(spacing, 1):
+        geometry = Geometry.plain(shape, ornt=ornt, source=source)
+        return LayerGeometry(geometry, None, ASSUMED, notes)
+    # Readers of volumes seldom name the unit, and mean millimetres; the scale of a
+    # plane without a unit may be anything.
+    unit = "mm" if len(shape) == 3 else "pixel"
+    if unit == "mm":
+        notes += ("The layer's scale has no unit and is taken for millimetres.",)
     geometry = Geometry.plain(
-        shape, spacing if sized else None, ornt=ornt, source=source
+        shape, [float(size) for size in spacing], unit, ornt=ornt, source=source
     )
-    return LayerGeometry(geometry, None, FROM_SCALE if sized else ASSUMED, notes)
+    return LayerGeometry(geometry, None, FROM_SCALE, notes)
 
 
 def _linear(

@@ -1,37 +1,37 @@
-"""NIfTI: read an image, write labels on its grid.
-
-Only header fields and voxels are read; extensions, which carry patients' data and
-sizes of their own, are neither read nor written.
-"""
+"""NIfTI: read an image, write labels on its grid."""
 
 from __future__ import annotations
 
 import gzip
-import logging
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError, OutputError
 from napari_medurwkv.geometry import Geometry, SourceInfo
 from napari_medurwkv.io.image import Image, clean_values
-from napari_medurwkv.io.limits import DEFLATE_RATIO, check_claim
+from napari_medurwkv.io.nifti_header import (
+    NiftiFile,
+    empty_header,
+    open_nifti,
+    parse_header,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["nifti_frame_count", "read_nifti", "read_nifti_geometry", "write_nifti"]
+__all__ = [
+    "check_nifti",
+    "nifti_frame_count",
+    "nifti_labels",
+    "read_nifti",
+    "write_nifti",
+]
 
-logger = logging.getLogger(__name__)
-
-# Sizes of the two versions' binary headers.
-HEADER_SIZES = {348: "NIfTI-1", 540: "NIfTI-2"}
-# The header fields that say where voxels are. Nothing else of a header is copied:
-# the rest describes intensities or may name the patient.
+# The header fields that say where voxels are. Nothing else of a header is copied: the
+# rest describes intensities and times, or may name the patient.
 GEOMETRY_FIELDS = (
     "dim_info",
     "pixdim",
@@ -48,36 +48,8 @@ GEOMETRY_FIELDS = (
     "srow_z",
     "xyzt_units",
 )
+# Read in pieces: GzipFile.readinto goes through a bytes object of the size asked for.
 CHUNK = 1 << 22
-
-
-@dataclass(frozen=True, slots=True)
-class NiftiFile:
-    """A NIfTI file whose header has been read and found sound."""
-
-    path: Path
-    header: Any  # nibabel's Nifti1Header or Nifti2Header
-    raw: bytes
-    compressed: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
-        return tuple(int(n) for n in self.header.get_data_shape())
-
-    @property
-    def frames(self) -> int:
-        """Volumes along the fourth axis."""
-        return self.shape[3] if len(self.shape) > 3 else 1
-
-    @property
-    def spatial_axes(self) -> tuple[int, ...]:
-        """File axes that are space: a single slice's own axis is left out."""
-        space = self.shape[:3]
-        axes = list(range(len(space)))
-        if len(space) == 3 and 1 in space:
-            axes.remove(max(axis for axis in axes if space[axis] == 1))
-        return tuple(axes)
 
 
 def read_nifti(path: Path, *, frame: int | None = None) -> Image:
@@ -93,7 +65,7 @@ def read_nifti(path: Path, *, frame: int | None = None) -> Image:
     Returns
     -------
     Image
-        Stored integers keep their type where the header states no scaling; scaled ones
+        Stored numbers keep their type where the header states no scaling; scaled ones
         become float32 (float64 from 32-bit integers on).
 
     Raises
@@ -105,21 +77,16 @@ def read_nifti(path: Path, *, frame: int | None = None) -> Image:
     file = open_nifti(path)
     chosen = _choose_frame(file, frame)
     geometry, notes = _geometry(file, chosen)
-    values = _read_values(file, chosen or 0)
+    values = _scale(file, _read_values(file, chosen or 0))
     rgb = values.dtype.names is not None
     if rgb:
         values = np.stack([values[c] for c in ("R", "G", "B")], axis=-1)
-    else:
-        values = _scale(file, values)
     values, replaced = clean_values(values, str(path))
-    array = geometry.to_display(values)
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return Image(array, geometry, rgb, name, notes + replaced)
-
-
-def read_nifti_geometry(path: Path) -> Geometry:
-    """Read only where a NIfTI image lies (of a 4D one, where each frame does)."""
-    return _geometry(open_nifti(path), None)[0]
+    name = path.name
+    for suffix in (".gz", ".nii"):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return Image(geometry.to_display(values), geometry, rgb, name, notes + replaced)
 
 
 def nifti_frame_count(path: Path) -> int:
@@ -127,74 +94,26 @@ def nifti_frame_count(path: Path) -> int:
     return open_nifti(path).frames
 
 
-def open_nifti(path: Path) -> NiftiFile:
-    """Read and check a header; no voxel is touched.
+def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray[Any]]:
+    """Lay labels on their image's grid: the header and array of their file.
 
-    Raises
-    ------
-    ImageError
-        If the file is not a NIfTI image, is empty, or claims more than it can hold.
-    """
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.wrapstruct import WrapStructError
-
-    with path.open("rb") as raw_file:
-        compressed = raw_file.read(2) == b"\x1f\x8b"
-    with _open_stream(path, compressed) as stream:
-        start = _read_up_to(path, stream, 540)
-    size = {
-        int.from_bytes(start[:4], order): order  # type: ignore[arg-type]
-        for order in ("little", "big")
-    }
-    known = next((n for n in HEADER_SIZES if n in size), None)
-    magic = start[344:348] if known == 348 else start[4:8]
-    if known is None or len(start) < known or magic[:2] not in (b"n+", b"ni"):
-        raise ImageError(f"{path} is not a NIfTI image: {_looks_like(start)}.")
-    if magic[:2] == b"ni":
-        raise ImageError(
-            f"{path} is one half of a .hdr/.img pair: convert it to .nii.gz."
-        )
-    raw = start[:known]
-    try:
-        header = (Nifti1Header if known == 348 else Nifti2Header)(raw, check=False)
-        header.check_fix(logger=logger, error_level=40)
-        file = NiftiFile(path, header, raw, compressed)
-        dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
-        shape = file.shape
-    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        raise ImageError(f"{path} has a damaged NIfTI header: {error}.") from error
-    if 0 in shape or not shape:
-        raise ImageError(f"{path} is empty: its shape is {shape}.")
-    if min(shape) < 0 or offset < known:
-        raise ImageError(f"{path} has a damaged NIfTI header: its shape is {shape}.")
-    if len(shape) < 2:
-        raise ImageError(f"{path} has one axis only, so it is not an image.")
-    if any(n > 1 for n in shape[4:]):
-        raise ImageError(
-            f"{path} holds several values per voxel (shape {shape}): save the one that "
-            "is to be segmented as its own image."
-        )
-    claimed = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    check_claim(path, claimed, ratio=DEFLATE_RATIO if compressed else 1.0)
-    return file
-
-
-def write_nifti(path: Path, labels: NDArray[Any], geometry: Geometry) -> None:
-    """Write labels on their image's grid.
-
-    The geometry fields of the image's header are copied bit for bit; without a header
-    (the image was no NIfTI file) the affine becomes both sform and qform.
+    The geometry fields of the image's header are copied bit for bit. Without a header
+    (the image was no NIfTI file) the affine becomes sform and qform; rows and columns
+    of an image without anatomy become j and i, in LPS sense.
 
     Parameters
     ----------
-    path : Path
-        Ends in ``.nii`` or ``.nii.gz``.
     labels : ndarray of unsigned integers
         In display order of `geometry`.
     geometry : Geometry
         Of the image that was segmented.
+
+    Returns
+    -------
+    header : nibabel.nifti1.Nifti1Header
+        Or a Nifti2Header; carries nothing that could name a patient.
+    array : ndarray
+        As it lies in the file, singleton axes included.
 
     Raises
     ------
@@ -202,92 +121,101 @@ def write_nifti(path: Path, labels: NDArray[Any], geometry: Geometry) -> None:
         If the labels are not of the geometry's shape.
     """
     array = geometry.to_source(labels)
-    if geometry.source.format == "nifti" and geometry.source.header is not None:
-        header, shape = _header_like_source(geometry)
+    source = geometry.source
+    if source.format == "nifti":
+        if source.header is None or source.shape is None:
+            raise OutputError("The image's header is lost: open the image again.")
+        origin = parse_header(source.header)
+        shape = source.shape
+        if any(n > 1 for n in shape[3:]):
+            shape = shape[:3]  # one frame
+        header = empty_header(origin)
+        header.set_data_shape(shape)
+        for name in GEOMETRY_FIELDS:
+            header[name] = origin[name]
     else:
-        header, shape, array = _header_of_affine(geometry, array)
-    array = array.reshape(shape)
+        affine = geometry.affine
+        if geometry.kind != "patient":
+            array = array.transpose()
+            affine = _raster_affine(geometry)
+        shape = (*array.shape, *(1,) * (3 - array.ndim))
+        header = _header_of_affine(affine, shape, geometry)
     header.set_data_dtype(array.dtype)
-    header.set_data_shape(shape)
     header.set_slope_inter(1, 0)
     header.set_intent("label", name="")
-    header["vox_offset"] = header.single_vox_offset
-    header["magic"] = header.single_magic
+    return header, array.reshape(shape)
+
+
+def write_nifti(path: Path, header: Any, array: NDArray[Any]) -> None:
+    """Write what `nifti_labels` laid out.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii`` or ``.nii.gz``.
+    header, array
+        Of `nifti_labels`.
+    """
+    with path.open("wb") as file:
+        if not path.name.lower().endswith(".gz"):
+            _write_content(file, header, array)
+            return
+        # No time and no name inside: equal masks are equal files.
+        with gzip.GzipFile("", "wb", 6, fileobj=file, mtime=0) as packed:
+            _write_content(packed, header, array)
+
+
+def check_nifti(path: Path, header: Any, array: NDArray[Any]) -> bool:
+    """Tell whether a file holds what `write_nifti` was given."""
+    file = open_nifti(path)
+    written = parse_header(file.raw)  # without nibabel's repairs
+    if file.shape != array.shape or any(
+        written[name].tobytes() != header[name].tobytes() for name in GEOMETRY_FIELDS
+    ):
+        return False
+    squeezed = array.reshape(tuple(file.shape[axis] for axis in file.spatial_axes))
+    return bool(np.array_equal(_read_values(file, 0), squeezed))
+
+
+def _write_content(stream: Any, header: Any, array: NDArray[Any]) -> None:
+    header.write_to(stream)
     disk_type = array.dtype.newbyteorder(header.endianness)
-    with path.open("wb") as raw_file:
-        if path.name.lower().endswith(".gz"):
-            # No time and no name inside: equal masks are equal files.
-            stream = cast(
-                "BinaryIO", gzip.GzipFile("", "wb", 6, fileobj=raw_file, mtime=0)
-            )
-        else:
-            stream = raw_file
-        header.write_to(stream)
-        for piece in np.moveaxis(array, -1, 0):
-            stream.write(piece.astype(disk_type).tobytes(order="F"))
-        if stream is not raw_file:
-            stream.close()
+    for piece in np.moveaxis(array, -1, 0):
+        stream.write(piece.astype(disk_type).tobytes(order="F"))
 
 
-def _header_like_source(geometry: Geometry) -> tuple[Any, tuple[int, ...]]:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    raw = geometry.source.header
-    shape = geometry.source.shape
-    if raw is None or shape is None:
-        raise OutputError("The image's NIfTI header is missing: open the image again.")
-    kind = Nifti1Header if len(raw) == 348 else Nifti2Header
-    source = kind(raw, check=False)
-    header = kind(endianness=source.endianness)
-    for name in GEOMETRY_FIELDS:
-        header[name] = source[name]
-    if any(n > 1 for n in shape[3:]):
-        shape = shape[:3]
-    return header, shape
+def _raster_affine(geometry: Geometry) -> NDArray[np.float64]:
+    """Columns go to the left, rows to the back, slices up: as they are displayed."""
+    scale = geometry.mm_per_unit or 1.0
+    sizes = [size * scale for size in reversed(geometry.spacing)]
+    sizes += [1.0] * (3 - geometry.ndim)
+    return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
 
 
 def _header_of_affine(
-    geometry: Geometry, array: NDArray[Any]
-) -> tuple[Any, tuple[int, ...], NDArray[Any]]:
-    from nibabel.nifti1 import Nifti1Header
-
-    affine = geometry.affine
-    if geometry.kind != "patient":
-        # Rows of a raster go down and columns right: NIfTI's i and j, in LPS sense.
-        axes = tuple(reversed(range(geometry.ndim)))
-        array = array.transpose(axes)
-        scale = geometry.mm_per_unit or 1.0
-        sizes = [geometry.spacing[axis] * scale for axis in axes]
-        sizes += [1.0] * (3 - geometry.ndim)
-        affine = np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
-    shape = (*array.shape, *(1,) * (3 - array.ndim))
-    header = Nifti1Header()
+    affine: NDArray[np.float64], shape: tuple[int, ...], geometry: Geometry
+) -> Any:
+    header = empty_header()
     header.set_data_shape(shape)
-    # Code 1 in both: the one case in which nibabel, ITK and Slicer take the same.
+    # Scanner space (1) in both is the one case in which nibabel, ITK and Slicer take
+    # the same form; "aligned" (2) is what a grid without anatomy may claim at most.
     code = 1 if geometry.kind == "patient" else 2
-    header.set_sform(affine, geometry.sform_code or code)
-    sheared = not _is_orthogonal(affine)
-    header.set_qform(affine, 0 if sheared else geometry.qform_code or code)
-    header.set_xyzt_units("unknown" if geometry.unit == "pixel" else "mm")
-    return header, shape, array
-
-
-def _is_orthogonal(affine: NDArray[np.float64]) -> bool:
     direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-5))
+    sheared = not np.allclose(direction.T @ direction, np.eye(3), atol=1e-5)
+    header.set_qform(affine, 0 if sheared else code)
+    header.set_sform(affine, code)
+    header.set_xyzt_units("unknown" if geometry.mm_per_unit is None else "mm")
+    return header
 
 
 def _choose_frame(file: NiftiFile, frame: int | None) -> int | None:
     count = file.frames
-    if frame is None:
-        if count > 1:
-            raise ImageError(
-                f"{file.path} has {count} frames: say which one to take, 0 to "
-                f"{count - 1}, with the option frame (--frame)."
-            )
-        return None
-    if not 0 <= frame < count:
+    if frame is None and count > 1:
+        raise ImageError(
+            f"{file.path} has {count} frames: say which one to take, 0 to {count - 1}, "
+            "with the option frame (--frame)."
+        )
+    if frame is not None and not 0 <= frame < count:
         raise ImageError(
             f"{file.path} has no frame {frame}: its frames are 0 to {count - 1}."
         )
@@ -295,106 +223,100 @@ def _choose_frame(file: NiftiFile, frame: int | None) -> int | None:
 
 
 def _geometry(file: NiftiFile, frame: int | None) -> tuple[Geometry, tuple[str, ...]]:
-    from nibabel.spatialimages import HeaderDataError
-
-    header = file.header
-    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
-    stated = bool(sform_code or qform_code)
-    notes = []
-    try:
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-        if sform_code and qform_code and not _agree(affine, header.get_qform(), file):
-            notes.append(
-                "The header's qform and sform disagree; the sform is used, and the "
-                "mask keeps both."
-            )
-    except (HeaderDataError, ValueError) as error:
-        raise ImageError(
-            f"{file.path} does not say where its voxels are ({error}): repair its "
-            "qform and sform."
-        ) from error
-    if not stated:
-        notes.append("The header states no orientation (qform and sform codes are 0).")
-    length = header.get_xyzt_units()[0]
-    factor = {"micron": 1e-3, "meter": 1e3}.get(length, 1.0)
-    if factor != 1.0:
-        notes.append(f"The header measures in {length}s; sizes are shown in mm.")
-        affine[:3] *= factor
+    affine, notes = _affine(file)
     axes = file.spatial_axes
     # The plane's normal comes last, wherever the single slice's axis was.
     order = [*axes, *(axis for axis in range(3) if axis not in axes), 3]
-    source = SourceInfo(
-        format="nifti",
-        path=str(file.path),
-        header=file.raw,
-        shape=file.shape,
-        frame=frame,
-    )
+    sform_code = int(file.header["sform_code"])
+    qform_code = int(file.header["qform_code"])
     try:
         geometry = Geometry.from_affine(
             affine[:, order],
             [file.shape[axis] for axis in axes],
-            source=source,
+            source=SourceInfo(
+                format="nifti",
+                path=str(file.path.absolute()),
+                header=file.raw,
+                shape=file.shape,
+                frame=frame,
+            ),
             sform_code=sform_code,
             qform_code=qform_code,
-            assumed=not stated,
+            assumed=not (sform_code or qform_code),
         )
     except GeometryError as error:
-        raise ImageError(f"{file.path}: {error}") from error
-    return geometry, tuple(notes)
+        raise ImageError(
+            f"{file.path} does not say where its voxels are: its "
+            f"{'sform' if sform_code else 'qform'} is singular; repair the header."
+        ) from error
+    return geometry, notes
+
+
+def _affine(file: NiftiFile) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Take the affine that nibabel takes, in mm, and say what is odd about it."""
+    from nibabel.spatialimages import HeaderDataError
+
+    header = file.header
+    notes = []
+    try:
+        affine = np.array(header.get_best_affine(), dtype=np.float64)
+        if header["sform_code"] and header["qform_code"]:
+            if not _agree(affine, header.get_qform(), file.shape):
+                notes.append(
+                    "The header's qform and sform disagree: the sform is used here, "
+                    "other programs may use the qform; the mask keeps both."
+                )
+        elif not (header["sform_code"] or header["qform_code"]):
+            notes.append("The header states no orientation; one is assumed.")
+        length = header.get_xyzt_units()[0]
+    except (HeaderDataError, ValueError, KeyError) as error:
+        raise ImageError(
+            f"{file.path} does not say where its voxels are ({error}): repair its "
+            "header."
+        ) from error
+    factor = {"micron": 1e-3, "meter": 1e3}.get(length)
+    if factor is not None:
+        notes.append(f"The header counts in {length}s; sizes are shown in mm.")
+        affine[:3] *= factor
+    return affine, tuple(notes)
 
 
 def _agree(
-    sform: NDArray[np.float64], qform: NDArray[np.float64], file: NiftiFile
+    sform: NDArray[np.float64], qform: NDArray[np.float64], shape: tuple[int, ...]
 ) -> bool:
-    """Whether two affines put every corner within a hundredth of a voxel."""
-    shape = (*file.shape[:3], 1, 1)[:3]
+    """Whether two affines put every corner in the same place, to a tenth of a voxel."""
+    ends = (*shape[:3], 1, 1)[:3]
     corners = np.array(
-        [
-            [i, j, k, 1]
-            for i in (0, shape[0])
-            for j in (0, shape[1])
-            for k in (0, shape[2])
-        ]
+        [[*np.multiply(corner, ends), 1] for corner in np.ndindex(2, 2, 2)]
     )
-    apart = np.abs((sform - qform)[:3] @ corners.T).max()
+    apart = float(np.abs((sform - qform)[:3] @ corners.T).max())
     sizes = np.linalg.norm(sform[:3, :3], axis=0)
-    return bool(apart <= 0.01 * sizes[sizes > 0].min(initial=np.inf))
+    return apart <= 0.1 * float(sizes[sizes > 0].min(initial=np.inf))
 
 
 def _read_values(file: NiftiFile, frame: int) -> NDArray[Any]:
     """Read one frame: (spatial shape) array in the file's number type."""
     shape = tuple(file.shape[axis] for axis in file.spatial_axes)
     values = np.empty(shape, dtype=file.header.get_data_dtype(), order="F")
-    start = int(file.header.get_data_offset()) + frame * values.nbytes
-    buffer: Any = memoryview(cast("Any", values.reshape(-1, order="F").view(np.uint8)))
-    with _open_stream(file.path, file.compressed) as stream:
-        try:
-            stream.seek(start)
-            done = 0
-            while done < len(buffer):
-                # GzipFile.readinto goes through a bytes object: keep it small.
-                count = stream.readinto(buffer[done : done + CHUNK])  # type: ignore[attr-defined]
-                if not count:
-                    raise EOFError(f"{len(buffer) - done} bytes are missing")
-                done += count
-            if file.compressed and frame == file.frames - 1:
-                stream.read(1)  # makes gzip compare its checksum
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ImageError(
-                f"{file.path} is truncated or damaged ({error}): copy it again."
-            ) from error
+    # F order makes the file's bytes one run in memory.
+    flat = values.reshape(-1, order="F").view(np.uint8)
+    buffer = memoryview(cast("Any", flat))
+    with file.stream() as stream:
+        stream.seek(int(file.header.get_data_offset()) + frame * values.nbytes)
+        done = 0
+        while done < len(buffer):
+            count = stream.readinto(buffer[done : done + CHUNK])  # type: ignore[attr-defined]
+            if not count:
+                raise EOFError(f"{len(buffer) - done} bytes are missing")
+            done += count
+        if file.compressed and frame == file.frames - 1:
+            stream.read(1)  # at its end gzip compares its checksum
     return values
 
 
 def _scale(file: NiftiFile, values: NDArray[Any]) -> NDArray[Any]:
     """Apply the header's slope and intercept."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        slope, inter = file.header.get_slope_inter()
-    except HeaderDataError as error:
-        raise ImageError(f"{file.path} has a damaged header: {error}.") from error
+    slope, inter = file.header.get_slope_inter()
     if slope is None or (slope == 1 and inter == 0) or values.dtype.kind not in "iuf":
         return values
     small = values.dtype.itemsize <= (4 if values.dtype.kind == "f" else 2)
@@ -402,28 +324,3 @@ def _scale(file: NiftiFile, values: NDArray[Any]) -> NDArray[Any]:
     for index in range(values.shape[-1]):
         scaled[..., index] = values[..., index].astype(np.float64) * slope + inter
     return scaled
-
-
-def _open_stream(path: Path, compressed: bool) -> BinaryIO:
-    if compressed:
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    return path.open("rb")
-
-
-def _read_up_to(path: Path, stream: BinaryIO, count: int) -> bytes:
-    try:
-        return stream.read(count)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ImageError(
-            f"{path} is truncated or damaged ({error}): copy it again."
-        ) from error
-
-
-def _looks_like(start: bytes) -> str:
-    if not start:
-        return "the file has no content"
-    if start[128:132] == b"DICM":
-        return "it is a DICOM file"
-    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start[:200]):
-        return "it is a text file"
-    return "its content does not begin with a NIfTI header"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medurwkv.errors import ImageError, OutputError
 from napari_medurwkv.geometry import Geometry, SourceInfo
-from napari_medurwkv.io.image import Image, clean_values
+from napari_medurwkv.io.image import Image
 from napari_medurwkv.io.limits import DEFLATE_RATIO, check_claim
+from napari_medurwkv.io.pixel_size import resolution_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +25,6 @@ __all__ = [
     "EXIF_ORNT",
     "raster_order",
     "read_raster",
-    "spacing_of_resolution",
     "write_png",
 ]
 
@@ -44,13 +42,16 @@ EXIF_ORNT = {
 }
 ORIENTATION_TAG = 0x0112
 
-# Modes by what is kept of them. The rest (CMYK, LAB, ...) is print or video.
-_GREY_MODES = {"L": "L", "LA": "L", "1": "L", "I": "I", "F": "F"}
-_COLOUR_MODES = {"RGB", "RGBA", "P"}
-
-# Resolutions that screens and printers set: they say nothing of the specimen.
-_SCREEN_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 192, 200, 240, 250, 266)
-_PRINT_DPI = (300, 350, 360, 400, 450, 480, 600, 720, 800, 1000, 1200, 1440, 2400)
+# Pillow's modes, and what becomes of them. The rest (CMYK, LAB, ...) is for print.
+_KEPT_AS = {
+    "1": "L",
+    "L": "L",
+    "LA": "L",
+    "I": "I",
+    "P": "RGB",
+    "RGB": "RGB",
+    "RGBA": "RGB",
+}
 
 
 def read_raster(path: Path, *, labels: bool = False) -> Image:
@@ -83,58 +84,37 @@ def read_raster(path: Path, *, labels: bool = False) -> Image:
         try:
             with _open(stream, kind) as opened:
                 claimed = opened.width * opened.height * len(opened.getbands())
-                check_claim(path, claimed, ratio=DEFLATE_RATIO * 8)
+                # A palette or single bits unfold up to eight times more.
+                check_claim(
+                    path, claimed, ratio=8 * DEFLATE_RATIO if kind == "png" else None
+                )
                 values, notes = _pixels(path, opened, labels)
-                orientation = int(opened.getexif().get(ORIENTATION_TAG, 1))
+                orientation = opened.getexif().get(ORIENTATION_TAG)
                 dpi = opened.info.get("dpi") if kind == "png" else None
-        except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:  # decoders of hostile files raise anything
             raise ImageError(
                 f"{path} is truncated or damaged ({error}): copy it again."
             ) from error
-    rgb = values.ndim == 3
-    if not labels:
-        values, _ = clean_values(values, str(path))
-    spacing = None
-    if dpi is not None:
-        # Stored as width, height; rows come first here.
-        spacing = spacing_of_resolution(dpi[1] / 25.4, dpi[0] / 25.4)
     if orientation not in EXIF_ORNT:
         orientation = 1
-    source = SourceInfo(
-        format=kind, path=str(path), shape=values.shape, exif_orientation=orientation
-    )
+    stated = resolution_size((dpi[0] / 25.4, dpi[1] / 25.4)) if dpi else None
+    sizes, unit = stated or (None, "pixel")
     geometry = Geometry.plain(
         values.shape[:2],
-        spacing,
-        "mm" if spacing else "pixel",
+        None if sizes is None else (sizes["Y"], sizes["X"]),
+        unit,
         ornt=EXIF_ORNT[orientation],
-        source=source,
+        source=SourceInfo(
+            format=kind,
+            path=str(path.absolute()),
+            shape=values.shape,
+            exif_orientation=orientation,
+        ),
     )
+    rgb = values.ndim == 3
     return Image(geometry.to_display(values), geometry, rgb, path.stem, notes)
-
-
-def spacing_of_resolution(*pixels_per_mm: float) -> tuple[float, ...] | None:
-    """Turn a stored resolution into a pixel size in mm, unless it is a printer's.
-
-    Parameters
-    ----------
-    *pixels_per_mm : float
-        Resolution per axis.
-
-    Returns
-    -------
-    tuple of float or None
-        None where the resolution is absent or one that screens and printers use, which
-        says nothing about the specimen.
-    """
-    usual_dpi = _SCREEN_DPI + _PRINT_DPI
-    for density in pixels_per_mm:
-        dots_per_inch = density * 25.4
-        if not np.isfinite(density) or density <= 0 or dots_per_inch < 2:
-            return None
-        if any(abs(dots_per_inch - usual) < 0.01 * usual for usual in usual_dpi):
-            return None
-    return tuple(1 / density for density in pixels_per_mm)
 
 
 def raster_order(
@@ -241,25 +221,32 @@ def _open(stream: Any, kind: str) -> ImageFile:
 def _pixels(
     path: Path, opened: ImageFile, labels: bool
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Decode to (rows, columns) or (rows, columns, 3)."""
     mode = opened.mode
+    deep = any(str(tile[3]).endswith("16B") for tile in opened.tile)
     if mode.startswith("I;16"):
         return np.asarray(opened).astype(np.uint16), ()
     if labels:
-        if mode in ("P", "L", "I", "1"):
+        if mode in ("P", "L", "I"):
             return np.asarray(opened), ()
+        if mode == "1":
+            return np.asarray(opened).astype(np.uint8), ()
         raise ImageError(
             f"{path} is a picture ({mode}), not a mask: a mask has one value per pixel."
         )
-    notes = []
-    if mode in ("LA", "RGBA") and opened.getchannel("A").getextrema() != (255, 255):
-        notes.append("The transparency of the image is ignored.")
-    if mode in _GREY_MODES:
-        return np.asarray(opened.convert(_GREY_MODES[mode])), tuple(notes)
-    if mode not in _COLOUR_MODES:
+    if mode not in _KEPT_AS:
         raise ImageError(
             f"{path} is stored in {mode} colours, which are meant for print: save it "
             "as RGB or grey."
         )
-    colour = np.asarray(opened.convert("RGB"))
-    grey = mode == "P" and (colour == colour[..., :1]).all()
-    return colour[..., 0] if grey else colour, tuple(notes)
+    notes = []
+    if deep:
+        notes.append("The file's 16-bit colours are read with 8 bits.")
+    if opened.has_transparency_data:
+        alpha = opened.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            notes.append("The transparency of the image is ignored.")
+    values = np.asarray(opened.convert(_KEPT_AS[mode]))
+    if mode == "P" and (values == values[..., :1]).all():
+        values = values[..., 0]
+    return values, tuple(notes)

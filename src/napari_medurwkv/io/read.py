@@ -112,7 +112,9 @@ def _read(path: Path, *, frame: int | None, labels: bool) -> Image:
             "downsample the image."
         ) from error
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror or error}."
+        ) from error
 
 
 def _identify(path: Path) -> Format:
@@ -125,7 +127,9 @@ def _identify(path: Path) -> Format:
         with path.open("rb") as stream:
             start = stream.read(8)
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror or error}."
+        ) from error
     if start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         return "raster"
     if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,8 @@ from napari_medurwkv.errors import ImageError
 from napari_medurwkv.geometry import Geometry, SourceInfo
 from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.limits import check_claim
-from napari_medurwkv.io.raster import (
-    EXIF_ORNT,
-    ORIENTATION_TAG,
-    raster_order,
-    spacing_of_resolution,
-)
+from napari_medurwkv.io.pixel_size import imagej_size, ome_size, resolution_size
+from napari_medurwkv.io.raster import EXIF_ORNT, ORIENTATION_TAG, raster_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,24 +28,8 @@ __all__ = ["read_tiff", "tiff_frame_count", "write_tiff"]
 # Photometric interpretations (TIFF 6.0) that are treated apart.
 WHITE_IS_ZERO, PALETTE, SEPARATED, CIELAB = 0, 3, 5, 8
 
-# Lengths in millimetres as OME-XML and ImageJ spell them.
-_LENGTHS = {
-    "nm": 1e-6,
-    "um": 1e-3,
-    "µm": 1e-3,
-    "μm": 1e-3,
-    "micron": 1e-3,
-    "microns": 1e-3,
-    "micrometer": 1e-3,
-    "\\u00b5m": 1e-3,
-    "mm": 1.0,
-    "cm": 10.0,
-    "m": 1000.0,
-    "inch": 25.4,
-    "in": 25.4,
-}
-# The units a geometry knows, coarse to fine: sizes are told in the one of the file.
-_GEOMETRY_UNITS = {1e-6: "nm", 1e-3: "um"}
+# Values of the tag ResolutionUnit.
+INCH, CENTIMETRE = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +82,9 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
             spacing, unit, said = _spacing(file, series, axes)
             tag = series.keyframe.tags.get(ORIENTATION_TAG)
             orientation = int(tag.value) if tag is not None else 1
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
-    except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
+    except Exception as error:  # decoders of hostile files raise anything
         raise ImageError(
             f"{path} is truncated or damaged ({error}): copy it again."
         ) from error
@@ -124,7 +103,7 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         ornt=turned,
         source=SourceInfo(
             format="tiff",
-            path=str(path),
+            path=str(path.absolute()),
             shape=axes.shape,
             frame=chosen,
             exif_orientation=orientation if orientation in EXIF_ORNT else 1,
@@ -147,9 +126,9 @@ def tiff_frame_count(path: Path) -> int:
     try:
         with tifffile.TiffFile(path) as file:
             return _axes(path, file)[1].frames
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
-    except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
+    except Exception as error:  # decoders of hostile files raise anything
         raise ImageError(
             f"{path} is truncated or damaged ({error}): copy it again."
         ) from error
@@ -263,7 +242,8 @@ def _values(
     kept |= {series.axes.index(letter) for letter in "YX"}
     letters = [p for p in range(len(axes.shape)) if p != colour]
     drop = [i for i, position in enumerate(letters) if position not in kept]
-    return values.squeeze(axis=tuple(drop))
+    squeezed: NDArray[Any] = values.squeeze(axis=tuple(drop))
+    return squeezed
 
 
 def _values_through_pillow(path: Path, series: TiffPageSeries) -> NDArray[Any]:
@@ -334,45 +314,20 @@ def _meaning(
 def _spacing(
     file: TiffFile, series: TiffPageSeries, axes: TiffAxes
 ) -> tuple[tuple[float, ...] | None, str, tuple[str, ...]]:
-    """Find the pixel size that a file states: (spacing, unit, notes)."""
-    letters = "ZYX" if axes.stack is not None else "YX"
-    sizes: dict[str, float] = {}  # mm
-    scale = 1.0
-    if series.kind == "ome" and file.ome_metadata:
-        found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", file.ome_metadata)
-        stated = dict(
-            re.findall(r'(PhysicalSize\w+)="([^"]*)"', found.group(0) if found else "")
-        )
-        # Many writers give the unit on X alone; none at all means micrometres.
-        common = stated.get("PhysicalSizeXUnit", "µm")
-        for letter in letters:
-            unit = stated.get(f"PhysicalSize{letter}Unit", common)
-            size = stated.get(f"PhysicalSize{letter}")
-            if size is not None and unit.lower() in _LENGTHS:
-                sizes[letter] = float(size) * _LENGTHS[unit.lower()]
-        scale = _LENGTHS.get(common.lower(), 1.0)
-    elif series.kind == "imagej" and file.imagej_metadata:
-        unit = str(file.imagej_metadata.get("unit", "")).lower()
-        if unit in _LENGTHS:
-            scale = _LENGTHS[unit]
-            across, down = series.keyframe.resolution
-            sizes["X"], sizes["Y"] = scale / across, scale / down
-            if "spacing" in file.imagej_metadata:
-                sizes["Z"] = abs(float(file.imagej_metadata["spacing"])) * scale
+    """Find the pixel size that a file states: spacing, unit and notes."""
+    page = series.keyframe
+    if series.kind == "ome":
+        stated = ome_size(file.ome_metadata or "")
+    elif series.kind == "imagej":
+        stated = imagej_size(file.imagej_metadata or {}, page.resolution)
     else:
-        page = series.keyframe
-        per_mm = {2: 1 / 25.4, 3: 0.1}.get(int(page.resolutionunit), 0.0)
+        per_mm = {INCH: 1 / 25.4, CENTIMETRE: 0.1}.get(int(page.resolutionunit), 0.0)
         across, down = page.resolution
-        stated_sizes = spacing_of_resolution(down * per_mm, across * per_mm)
-        if stated_sizes is not None:
-            sizes["Y"], sizes["X"] = stated_sizes
-            scale = 1e-3 if max(stated_sizes) < 0.01 else 1.0
-    if not {"X", "Y"} <= sizes.keys() or not all(
-        0 < size < np.inf for size in sizes.values()
-    ):
+        stated = resolution_size((across * per_mm, down * per_mm))
+    if stated is None:
         return None, "pixel", ()
+    sizes, unit = stated
+    letters = "YX" if axes.stack is None else "ZYX"
     if not set(letters) <= sizes.keys():
         return None, "pixel", ("The file does not state the distance of its slices.",)
-    unit = _GEOMETRY_UNITS.get(scale, "mm")
-    factor = scale if scale in _GEOMETRY_UNITS else 1.0
-    return tuple(sizes[letter] / factor for letter in letters), unit, ()
+    return tuple(sizes[letter] for letter in letters), unit, ()

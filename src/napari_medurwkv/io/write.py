@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError, OutputError
-from napari_medurwkv.io.nifti import read_nifti_geometry, write_nifti
+from napari_medurwkv.io.nifti import check_nifti, nifti_labels, write_nifti
 from napari_medurwkv.io.raster import write_png
 from napari_medurwkv.io.read import read_labels
 from napari_medurwkv.io.safe_write import write_safely
@@ -103,17 +103,34 @@ def write_labels(
             f"{target} is the image itself: choose another name for the mask."
         )
     compact = _smallest(labels, classes)
+    if name.endswith((".nii", ".nii.gz")):
+        header, array = nifti_labels(compact, geometry)
 
-    def write(part: Path) -> None:
-        if name.endswith(".png"):
-            write_png(part, compact, geometry, classes, palette=palette)
-        elif name.endswith((".tif", ".tiff")):
-            write_tiff(part, compact, geometry)
-        else:
-            write_nifti(part, compact, geometry)
+        def write(part: Path) -> None:
+            write_nifti(part, header, array)
+
+        def same(part: Path) -> bool:
+            return check_nifti(part, header, array)
+
+    else:
+
+        def write(part: Path) -> None:
+            if name.endswith(".png"):
+                write_png(part, compact, geometry, classes, palette=palette)
+            else:
+                write_tiff(part, compact, geometry)
+
+        def same(part: Path) -> bool:
+            back = read_labels(part).array
+            return back.dtype == compact.dtype and np.array_equal(back, compact)
 
     def check(part: Path) -> None:
-        _compare(part, target, compact, geometry)
+        try:
+            sound = same(part)
+        except ImageError as error:
+            raise _spoilt(target) from error
+        if not sound:
+            raise _spoilt(target)
 
     return write_safely(target, write, check, overwrite=overwrite)
 
@@ -133,28 +150,11 @@ def _smallest(
     return labels.astype(np.min_scalar_type(highest), copy=False)
 
 
-def _compare(
-    part: Path, target: Path, labels: NDArray[Any], geometry: Geometry
-) -> None:
-    """Read a written mask with the reader that users' files go through."""
-    try:
-        back = read_labels(part)
-        same = back.array.dtype == labels.dtype
-        if part.name.lower().endswith((".png", ".tif", ".tiff")):
-            shown = labels
-            same &= np.array_equal(back.array, shown)
-        else:
-            written = read_nifti_geometry(part)
-            if geometry.source.header is not None:
-                same &= np.array_equal(written.affine, geometry.affine)
-                same &= written.shape == geometry.shape
-                same &= np.array_equal(back.array, labels)
-    except ImageError as error:
-        raise OutputError(
-            f"{target} did not come back from the disk: {error}"
-        ) from error
-    if not same:
-        raise OutputError(f"{target} did not come back from the disk as written.")
+def _spoilt(target: Path) -> OutputError:
+    return OutputError(
+        f"{target} did not come back from the disk as written: check the disk, or "
+        "choose another folder."
+    )
 
 
 def _same_file(target: Path, source: str) -> bool:
