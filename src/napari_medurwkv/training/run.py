@@ -1,0 +1,307 @@
+"""From a configuration to a checkpoint with its card."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from napari_medurwkv.checkpoints.card import Metric
+from napari_medurwkv.training.config import (
+    ConfigError,
+    PairedData,
+    TrainConfig,
+    read_config,
+)
+from napari_medurwkv.training.data import CropStream, read_pairs, split_pairs
+from napari_medurwkv.training.module import SegmentationModule
+from napari_medurwkv.training.validation import (
+    Numbers,
+    PairedValidator,
+    SampleValidator,
+    spread,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.data import IterableDataset
+
+    from napari_medurwkv.checkpoints.card import ModelCard
+    from napari_medurwkv.training.validation import Validator
+
+__all__ = ["train"]
+
+_TITLES = {"dice": "Dice", "aji": "AJI"}
+
+
+class RunData(lightning.LightningDataModule):
+    """The stream of crops and the images to validate on.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run's settings.
+    card : ModelCard
+        Recipe and classes.
+    """
+
+    def __init__(self, config: TrainConfig, card: ModelCard) -> None:
+        super().__init__()
+        self._config = config
+        self._card = card
+        self.everything = False
+        self.validator: Validator
+        if isinstance(config.data, PairedData):
+            pairs = read_pairs(config.data)
+            self._train, held = split_pairs(pairs, config.data)
+            self.used = f"{len(self._train)} images"
+            self.validator = PairedValidator(
+                held, card, instances=config.target == "instance-boundary"
+            )
+        else:
+            from napari_medurwkv.training.synthesis import load_brain_template
+
+            self._template = load_brain_template()
+            self.used = "synthetic slices without end"
+            wanted = config.validation.final_images or config.validation.images
+            stream = iter(self._slices(seed=config.seed + 1_000_003))
+            self.validator = SampleValidator(
+                [next(stream) for _ in range(wanted)], card
+            )
+
+    def _slices(self, seed: int) -> IterableDataset[dict[str, Tensor]]:
+        from napari_medurwkv.training.synthesis import SynthesisConfig, TemplateSlices
+
+        crop = self._config.crop
+        return TemplateSlices(
+            self._template,
+            (crop, crop),
+            self._card.intensity,
+            SynthesisConfig(**self._config.data.settings),  # type: ignore[union-attr]
+            seed=seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Endless batches; another stream for every process and resumption."""
+        config = self._config
+        start, rank = 0, 0
+        if self.trainer is not None:
+            start, rank = self.trainer.global_step, self.trainer.global_rank
+        stream: IterableDataset[dict[str, Tensor]]
+        if isinstance(config.data, PairedData):
+            stream = CropStream(
+                self._train, config, self._card, config.data.balance, start, rank
+            )
+        else:
+            stream = self._slices(seed=config.seed + 7919 * start + 101 * rank)
+        return DataLoader(
+            stream,
+            batch_size=config.batch,
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[int]:
+        """Numbers of validation images: some while training, more at the end."""
+        settings = self._config.validation
+        wanted = settings.final_images if self.everything else settings.images
+        return DataLoader(
+            Numbers(spread(len(self.validator), wanted)), collate_fn=_first
+        )
+
+
+def _first(batch: list[int]) -> int:
+    return batch[0]
+
+
+def train(
+    config: TrainConfig | str | Path,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    network: nn.Module | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a network and write its checkpoint.
+
+    Parameters
+    ----------
+    config : TrainConfig or path
+        Settings, or the YAML file that holds them.
+    output : path
+        Folder of the run: ``last.ckpt`` to resume from, ``curves`` with the figures
+        as CSV, ``config.yaml`` as it was used, and ``<card name>.safetensors``.
+    resume : bool
+        Go on from ``last.ckpt``; a run whose budget is spent is only measured and
+        written again.
+    network : torch.nn.Module, optional
+        Train this one instead of the configuration's, for comparisons.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is wrong, the folder holds another run, or there is nothing
+        to resume.
+    ImageError
+        Images and labels do not fit together.
+    """
+    if not isinstance(config, TrainConfig):
+        config = read_config(config)
+    output = Path(output)
+    last = output / "last.ckpt"
+    if resume and not last.is_file():
+        raise ConfigError(
+            f"There is nothing to resume in {output}: it has no last.ckpt."
+        )
+    if not resume and last.is_file():
+        raise ConfigError(
+            f"The folder {output} holds a run already: resume it, or name another."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    _keep_config(config, output / "config.yaml")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+
+    card = config.model_card(metrics=(), training="", date=_today())
+    data = RunData(config, card)
+    frozen: frozenset[str] = frozenset()
+    if network is None:
+        network, frozen = _network(config, card)
+    module = SegmentationModule(
+        network, config, len(card.output_values), data.validator, frozen
+    )
+    trainer = _trainer(config, output, progress=progress)
+    with warnings.catch_warnings():
+        _quieten()
+        trainer.fit(
+            module, data, ckpt_path=last if resume else None, weights_only=False
+        )
+        trainer.save_checkpoint(last)
+        data.everything = True
+        (figures,) = trainer.validate(module, data, verbose=False)
+    path = output / f"{card.name}.safetensors"
+    if trainer.is_global_zero:
+        _write(path, module, data, config, figures, trainer.global_step)
+    return path
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(tz=datetime.UTC).date()
+
+
+def _keep_config(config: TrainConfig, path: Path) -> None:
+    import yaml
+
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def _network(config: TrainConfig, card: ModelCard) -> tuple[nn.Module, frozenset[str]]:
+    """Create the network; name the parameters that its encoder's file filled."""
+    from napari_medurwkv.models import create_model
+
+    given = {
+        "num_classes": len(card.output_values),
+        "in_channels": card.network_channels,
+    }
+    network = create_model(config.model.name, **{**given, **config.model.config})
+    if config.encoder.checkpoint is None:
+        return network, frozenset()
+    from napari_medurwkv.training.encoder import fill_encoder
+
+    return network, fill_encoder(network, config.encoder.checkpoint)
+
+
+def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision,
+        max_steps=config.budget.steps or -1,
+        max_epochs=-1,
+        val_check_interval=config.validation.every_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=True,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        log_every_n_steps=20,
+        logger=CSVLogger(output, name="curves", flush_logs_every_n_steps=20),
+        callbacks=[
+            ModelCheckpoint(
+                dirpath=output,
+                filename="last",
+                every_n_train_steps=max(config.validation.every_steps // 4, 1),
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            )
+        ],
+    )
+
+
+def _quieten() -> None:
+    """Silence advice of Lightning's that does not fit: the crops have no end."""
+    for advice in (
+        ".*does not have many workers.*",
+        ".*ended before the epoch ended.*",
+        ".*exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=advice)
+
+
+def _write(
+    path: Path,
+    module: SegmentationModule,
+    data: RunData,
+    config: TrainConfig,
+    figures: Any,
+    steps: int,
+) -> None:
+    from napari_medurwkv.checkpoints import save_checkpoint
+
+    metrics = []
+    for key, value in figures.items():
+        name, _, of = key.removeprefix("val/").partition("/")
+        metrics.append(
+            Metric(
+                name=_TITLES.get(name, name),
+                value=round(float(value), 4),
+                data=data.validator.data,
+                class_name=of,
+            )
+        )
+    card = config.model_card(
+        metrics=tuple(metrics),
+        training=_story(config, data, steps, module.hours),
+        date=_today(),
+    )
+    save_checkpoint(path, module.best_network, card, dtype="float16")
+
+
+def _story(config: TrainConfig, data: RunData, steps: int, hours: float) -> str:
+    s = config.optimiser
+    start = "a published encoder" if config.encoder.checkpoint else "random weights"
+    average = f", weights averaged with decay {s.ema}" if s.ema else ""
+    return (
+        f"From {start} on {data.used}: {steps} steps of {config.batch} crops of "
+        f"{config.crop} x {config.crop} pixels, {config.precision}, {hours:.1f} h on "
+        f"{torch.get_num_threads()} thread(s) or one accelerator; cross-entropy and "
+        f"soft Dice in equal parts, AdamW with lr {s.lr:g} and weight decay "
+        f"{s.weight_decay:g}, polynomial schedule of power {s.power:g}{average}; "
+        f"target {config.target}; seed {config.seed}."
+    )
