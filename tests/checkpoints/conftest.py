@@ -31,9 +31,7 @@ CONFIG = {
 }
 
 
-@pytest.fixture
-def fields() -> dict[str, Any]:
-    """Values of a valid 2D card, to be changed at will."""
+def card_fields() -> dict[str, Any]:
     return {
         "name": "tiny",
         "title": "Tiny",
@@ -63,6 +61,12 @@ def fields() -> dict[str, Any]:
 
 
 @pytest.fixture
+def fields() -> dict[str, Any]:
+    """Values of a valid 2D card, to be changed at will."""
+    return card_fields()
+
+
+@pytest.fixture
 def card(fields: dict[str, Any]) -> ModelCard:
     return ModelCard.model_validate(fields)
 
@@ -77,9 +81,18 @@ def network() -> nn.Module:
     return create_model("med_urwkv_nano", **CONFIG)
 
 
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -> bytes:
+    path = tmp_path_factory.mktemp("saved") / "tiny.safetensors"
+    card = ModelCard.model_validate(card_fields())
+    return save_checkpoint(path, network, card).read_bytes()
+
+
 @pytest.fixture
-def checkpoint(tmp_path: Path, network: nn.Module, card: ModelCard) -> Path:
-    return save_checkpoint(tmp_path / "tiny.safetensors", network, card)
+def checkpoint(tmp_path: Path, saved: bytes) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(saved)
+    return path
 
 
 def split(data: bytes) -> tuple[dict[str, Any], bytes]:

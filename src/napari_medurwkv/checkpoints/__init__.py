@@ -16,7 +16,9 @@ from napari_medurwkv.checkpoints.card import (
     Metric,
     ModelCard,
 )
-from napari_medurwkv.checkpoints.catalogue import (
+from napari_medurwkv.checkpoints.files import read_card, save_checkpoint
+from napari_medurwkv.checkpoints.load import Model, load_model
+from napari_medurwkv.checkpoints.lookup import (
     CatalogueEntry,
     catalogue,
     default_for,
@@ -24,8 +26,6 @@ from napari_medurwkv.checkpoints.catalogue import (
     unusable,
     user_folder,
 )
-from napari_medurwkv.checkpoints.files import read_card, save_checkpoint
-from napari_medurwkv.checkpoints.load import Model, load_model
 
 __all__ = [
     "CatalogueEntry",

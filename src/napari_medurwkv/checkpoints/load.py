@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_medurwkv.checkpoints.catalogue import find
 from napari_medurwkv.checkpoints.container import (
     LENGTH_BYTES,
     parse_header,
     read_header,
 )
 from napari_medurwkv.checkpoints.files import card_of
+from napari_medurwkv.checkpoints.lookup import find
 from napari_medurwkv.checkpoints.wording import listed
 from napari_medurwkv.errors import CheckpointError
 

@@ -1,0 +1,256 @@
+"""Loading gives back the network, or names everything that does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from napari_medurwkv.checkpoints import Model, ModelCard, fit, load_model
+from napari_medurwkv.checkpoints import load as load_module
+from napari_medurwkv.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Retensor = Callable[[Callable[[dict[str, torch.Tensor]], None]], Path]
+
+
+@pytest.fixture
+def retensor(checkpoint: Path) -> Retensor:
+    """Change the tensors of the checkpoint."""
+
+    def change(edit: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+        data = checkpoint.read_bytes()
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        tensors = load_file(checkpoint)
+        edit(tensors)
+        save_file(tensors, checkpoint, header["__metadata__"])
+        return checkpoint
+
+    return change
+
+
+def test_round_trip(checkpoint: Path, network: nn.Module) -> None:
+    model = load_model(checkpoint)
+    assert isinstance(model, Model)
+    assert model.path == checkpoint
+    assert model.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert model.card.name == "tiny"
+    assert not any(module.training for module in model.network.modules())
+    assert type(model.network) is type(network)
+    state = model.network.state_dict()
+    for key, tensor in network.state_dict().items():
+        assert state[key].device.type == "cpu"
+        assert state[key].dtype == tensor.dtype
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(state[key], expected)
+
+
+def test_loaded_network_computes_what_the_saved_one_did(
+    checkpoint: Path, network: nn.Module
+) -> None:
+    rounded = fit.build_model(network.config)
+    rounded.load_state_dict(
+        {
+            key: t.half().float() if t.is_floating_point() else t
+            for key, t in network.state_dict().items()
+        }
+    )
+    image = torch.randn(1, 3, 32, 21, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = rounded.eval()(image)
+        torch.testing.assert_close(load_model(str(checkpoint)).network(image), expected)
+
+
+def test_parameters_can_be_trained_on(checkpoint: Path) -> None:
+    model = load_model(checkpoint)
+    assert all(p.requires_grad and p.is_leaf for p in model.network.parameters())
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(1)  # memory of its own, and writable
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_other_floating_types_become_float32(
+    retensor: Retensor, dtype: torch.dtype
+) -> None:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["head.bias"] = tensors["head.bias"].to(dtype)
+
+    model = load_model(retensor(edit))
+    assert model.network.head.bias.dtype == torch.float32
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_named(retensor: Retensor) -> None:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["head.weight"]
+        tensors["extra"] = torch.zeros(2)
+        tensors["head.bias"] = torch.zeros(5)
+        counter = next(key for key in tensors if key.endswith("num_batches_tracked"))
+        tensors[counter] = tensors[counter].int()
+
+    with pytest.raises(CheckpointError) as caught:
+        load_model(retensor(edit))
+    text = str(caught.value)
+    assert "tiny.safetensors do not fit its architecture med_urwkv_nano" in text
+    assert "head.weight is missing" in text
+    assert "'extra' is unexpected" in text
+    assert "head.bias has shape (5,) where (3,) belongs" in text
+    assert "num_batches_tracked holds int32 where int64 belongs" in text
+
+
+def test_integers_where_floats_belong(retensor: Retensor) -> None:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["head.bias"] = tensors["head.bias"].int()
+
+    with pytest.raises(
+        CheckpointError, match=r"head\.bias holds int32 where floating point belongs"
+    ):
+        load_model(retensor(edit))
+
+
+def test_long_lists_are_counted(retensor: Retensor) -> None:
+    removed = 0
+
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        nonlocal removed
+        for key in [key for key in tensors if key.startswith("decoder.")]:
+            del tensors[key]
+            removed += 1
+
+    with pytest.raises(CheckpointError) as caught:
+        load_model(retensor(edit))
+    assert str(caught.value).count("is missing") == 10
+    assert f"and {removed - 10} more" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(retensor: Retensor, value: float) -> None:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["head.bias"][1] = value
+
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in head\.bias\."):
+        load_model(retensor(edit))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "unet"}, "There is no model 'unet'"),
+        ({"architecture": "hf-hub:someone/something"}, "There is no model"),
+        ({"config": {"wings": 2}}, "has no 'wings'"),
+        ({"config": {"name": "med_urwkv_tiny"}}, "multiple values"),
+        ({"config": {"depth": "many"}}, "depth has to be a whole number"),
+        ({"config": {"in_channels": 1, "num_classes": 3}}, "takes 1"),
+        ({"config": {"num_classes": 2}}, "3 output values and its network has 2"),
+        ({"architecture": "vrwkv_adapter_tiny", "config": {}}, "gives features"),
+    ],
+)
+def test_cards_that_do_not_make_a_network(
+    recard: Any, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        load_model(recard(lambda card: card.update(change)))
+
+
+def test_sizes_that_contradict_each_other(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: object) -> nn.Module:
+        raise RuntimeError("sizes of tensors do not match")
+
+    monkeypatch.setattr(fit, "build_model", refuse)
+    with pytest.raises(CheckpointError, match=r"no network can be built.*do not match"):
+        load_model(checkpoint)
+
+
+def test_wrong_shapes_are_found_before_the_tensors_are_read(
+    recard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Built for real, this network would take gigabytes.
+    path = recard(lambda card: card["config"].update(embed_dim=4096))
+
+    def refuse(path: Path) -> bytes:
+        raise AssertionError("the tensors were read")
+
+    monkeypatch.setattr(load_module, "_read_whole", refuse)
+    with pytest.raises(CheckpointError, match=r"has shape .* where .*4096.* belongs"):
+        load_model(path)
+
+
+class Offset(nn.Module):
+    """Holds a value that no state dict has."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.head = nn.Conv2d(8, 3, 1)
+        self.register_buffer("offset", torch.arange(3.0), persistent=False)
+
+
+def test_buffers_outside_the_file_get_their_values(
+    retensor: Retensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        for key in [key for key in tensors if not key.startswith("head.")]:
+            del tensors[key]
+
+    path = retensor(edit)
+    monkeypatch.setattr(fit, "build_model", Offset)
+    network = load_model(path).network
+    assert network.offset.tolist() == [0.0, 1.0, 2.0]
+    assert torch.equal(network.head.bias, load_file(path)["head.bias"].float())
+
+
+def test_file_that_changes_meanwhile(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = checkpoint.read_bytes().replace(b"Tiny", b"Tony", 1)
+    monkeypatch.setattr(load_module, "_read_whole", lambda path: data)
+    with pytest.raises(CheckpointError, match="changed while it was read"):
+        load_model(checkpoint)
+
+
+def test_truncated(checkpoint: Path) -> None:
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[:-100])
+    with pytest.raises(CheckpointError, match="truncated: 100 bytes"):
+        load_model(checkpoint)
+    checkpoint.write_bytes(data[:100])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_model(checkpoint)
+
+
+def test_disk_that_fails(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(checkpoint), "read_bytes", fail)
+    with pytest.raises(CheckpointError, match="Input/output error"):
+        load_model(checkpoint)
+
+
+def test_one_output(tmp_path: Path, fields: dict[str, Any]) -> None:
+    from napari_medurwkv.checkpoints import save_checkpoint
+    from napari_medurwkv.models import create_model
+
+    config = fields["config"] | {"num_classes": 1}
+    card = ModelCard.model_validate(
+        fields | {"config": config, "activation": "sigmoid", "output_values": [1]}
+    )
+    path = tmp_path / "one.safetensors"
+    save_checkpoint(path, create_model(card.architecture, **config), card)
+    assert load_model(path).card.output_values == (1,)
+
+
+def test_model_is_frozen(checkpoint: Path) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_model(checkpoint).sha256 = ""  # type: ignore[misc]
