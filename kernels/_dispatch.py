@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from napari_medurwkv.errors import DeviceError
-from napari_medurwkv.kernels import _portable
+from napari_medurwkv.kernels import _native, _portable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,31 +19,35 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "backend_for", "implementation_for"]
 
 VARIABLE = "MEDURWKV_KERNELS"
+"""Environment variable that forces an implementation by its name."""
 NAMES = ("portable", "native")
+
+_logger = logging.getLogger(__name__)
 
 
 class Implementation(Protocol):
     """Forward and backward of Bi-WKV on contiguous tensors of one dtype."""
 
     def forward(self, w: Tensor, u: Tensor, k: Tensor, v: Tensor, /) -> Tensor:
-        """Output of shape (B, T, C)."""
+        """Compute the output, of shape (B, T, C)."""
 
     def backward(
         self, grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, /
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients by w, u, k and v."""
+        """Compute the gradients by w, u, k and v."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The implementation of an operator that a device gets.
+    """The implementation of the operator that a device gets.
 
     Attributes
     ----------
     name : str
         ``"portable"`` (PyTorch operations) or ``"native"`` (compiled for CPUs).
     reason : str
-        In plain words why this one, and why not a faster one.
+        In plain words why this one and, where it is not the fastest, why no better
+        one is used.
     """
 
     name: str
@@ -52,9 +57,67 @@ class Backend:
 def backend_for(
     device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> Backend:
-    """Say what computes Bi-WKV for tensors on a device."""
-    return Backend("portable", f"PyTorch operations on {torch.device(device).type}")
+    """Say which implementation computes Bi-WKV on a device.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where the tensors lie.
+    dtype : torch.dtype, optional
+        Their type; half precisions are computed in float32.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    TypeError
+        If the type is not a floating point type.
+    DeviceError
+        If ``MEDURWKV_KERNELS`` forces an implementation that cannot be used here,
+        or names none.
+    """
+    if not dtype.is_floating_point:
+        raise TypeError(f"bi_wkv computes floating point numbers, not {dtype}.")
+    return _choose(torch.device(device).type, os.environ.get(VARIABLE, ""))[0]
 
 
-def implementation_for(device: torch.device, dtype: torch.dtype) -> Implementation:
-    return _portable
+def implementation_for(device: torch.device) -> Implementation:
+    """Implementation that :func:`backend_for` tells of."""
+    return _choose(device.type, os.environ.get(VARIABLE, ""))[1]
+
+
+@functools.cache
+def _choose(device: str, forced: str) -> tuple[Backend, Implementation]:
+    if forced and forced not in NAMES:
+        raise DeviceError(
+            f"{VARIABLE}={forced} names no implementation; choose one of"
+            f" {', '.join(NAMES)} or unset it."
+        )
+    if forced == "portable":
+        return Backend("portable", f"{VARIABLE}=portable forces it"), _portable
+    if device != "cpu":
+        obstacle = f"there is no compiled kernel for {device} devices"
+    else:
+        native = _native.load()
+        if not isinstance(native, str):
+            return Backend("native", _describe(native)), native
+        obstacle = native
+        if not forced:
+            _logger.warning(
+                "Bi-WKV runs on the CPU without its compiled kernel, several times"
+                " slower: %s.",
+                obstacle,
+            )
+    if forced:
+        raise DeviceError(
+            f"{VARIABLE}={forced} cannot be obeyed on {device}: {obstacle};"
+            " unset it to let the best implementation be chosen."
+        )
+    return Backend("portable", obstacle), _portable
+
+
+def _describe(native: _native.NativeKernels) -> str:
+    threads = "" if native.has_threads else ", one thread: built without OpenMP"
+    return f"compiled for the CPU, instruction set {native.instruction_set}{threads}"

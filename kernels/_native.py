@@ -1,0 +1,154 @@
+"""Loads the compiled library beside this file and calls it through its C interface."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["LEVELS", "NativeKernels", "load"]
+
+LEVELS = ("baseline", "avx2", "avx512")
+"""Instruction sets by the library's numbers."""
+
+_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+LIBRARY = Path(__file__).with_name("medurwkv_kernels" + _SUFFIX)
+
+_SHAPE = [ctypes.c_int, ctypes.c_int] + [ctypes.c_int64] * 3
+
+
+class NativeKernels:
+    """The compiled kernels at one instruction set.
+
+    Parameters
+    ----------
+    library : ctypes.CDLL
+        The loaded library.
+    level : int, optional
+        Index into :data:`LEVELS`; the processor's best by default.
+    """
+
+    def __init__(self, library: ctypes.CDLL, level: int | None = None) -> None:
+        best = library.medurwkv_best_level()
+        self.level = best if level is None else level
+        if not 0 <= self.level <= best:
+            raise ValueError(
+                f"this processor has no {LEVELS[self.level]}, only {LEVELS[best]}"
+            )
+        self.has_threads = bool(library.medurwkv_has_threads())
+        self._forward = {}
+        self._backward = {}
+        for dtype, suffix in ((torch.float32, "f32"), (torch.float64, "f64")):
+            forward = library[f"medurwkv_bi_wkv_forward_{suffix}"]
+            backward = library[f"medurwkv_bi_wkv_backward_{suffix}"]
+            forward.argtypes = _SHAPE + [ctypes.c_void_p] * 5
+            backward.argtypes = _SHAPE + [ctypes.c_void_p] * 10
+            self._forward[dtype] = forward
+            self._backward[dtype] = backward
+
+    @property
+    def instruction_set(self) -> str:
+        """Name of the instruction set in use."""
+        return LEVELS[self.level]
+
+    def forward(self, w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Bi-WKV of contiguous CPU tensors of one dtype, float32 or float64.
+
+        Parameters
+        ----------
+        w, u : Tensor, shape (C,)
+            Decay per token and bonus of the token itself.
+        k, v : Tensor, shape (B, T, C)
+            Keys and values.
+
+        Returns
+        -------
+        Tensor, shape (B, T, C)
+
+        Raises
+        ------
+        MemoryError
+            If there is no room for the working memory.
+        """
+        y = torch.empty_like(k)
+        _check(
+            self._forward[k.dtype](
+                self.level,
+                torch.get_num_threads(),
+                *k.shape,
+                *(x.data_ptr() for x in (w, u, k, v, y)),
+            )
+        )
+        return y
+
+    def backward(
+        self, grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of :meth:`forward` by w, u, k and v.
+
+        Parameters
+        ----------
+        grad, k, v, y : Tensor, shape (B, T, C)
+            Gradient by the output, keys, values and the output.
+        w, u : Tensor, shape (C,)
+            Decay per token and bonus of the token itself.
+
+        Returns
+        -------
+        tuple of Tensor
+
+        Raises
+        ------
+        MemoryError
+            If there is no room for the working memory.
+        """
+        gk, gv = torch.empty_like(k), torch.empty_like(v)
+        gw, gu = torch.empty((2, k.shape[0], k.shape[2]), dtype=torch.float64)
+        _check(
+            self._backward[k.dtype](
+                self.level,
+                torch.get_num_threads(),
+                *k.shape,
+                *(x.data_ptr() for x in (grad, w, u, k, v, y, gw, gu, gk, gv)),
+            )
+        )
+        return gw.sum(0).to(k.dtype), gu.sum(0).to(k.dtype), gk, gv
+
+
+def _check(status: int) -> None:
+    if status:
+        raise MemoryError("bi_wkv: no room for the kernel's working memory.")
+
+
+@functools.cache
+def load(path: Path = LIBRARY) -> NativeKernels | str:
+    """Load the library, or say in plain words why it cannot be used."""
+    if not path.is_file():
+        return f"the compiled library {path.name} is not installed"
+    _share_openmp()
+    try:
+        return NativeKernels(ctypes.CDLL(str(path)))
+    except OSError as error:
+        return f"the compiled library {path.name} cannot be loaded ({error})"
+
+
+def _share_openmp() -> None:
+    """Make torch's OpenMP runtime visible to the library, which is linked to none."""
+    if sys.platform != "linux":
+        return
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        mapped = {line.split(maxsplit=5)[-1].strip() for line in maps}
+    runtimes = sorted(
+        (path for path in mapped if Path(path).name.startswith(("libgomp", "libomp", "libiomp5"))),
+        key=lambda path: "torch" not in Path(path).parts,
+    )
+    for path in runtimes or ["libgomp.so.1"]:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        return

@@ -1,0 +1,305 @@
+// C interface of the native Bi-WKV: picks the instruction set, cuts the work into
+// tiles of channels and shares them among threads. Every tile is computed by one
+// thread in one order, so that results do not depend on the number of threads.
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "bi_wkv_scan.h"
+#include "bi_wkv_tiles.h"
+
+#ifdef MEDURWKV_X86
+#include <xmmintrin.h>
+#endif
+
+#if defined(_WIN32)
+#define MEDURWKV_EXPORT extern "C" __declspec(dllexport)
+#else
+#define MEDURWKV_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace medurwkv {
+namespace {
+
+enum Status : int { kDone = 0, kOutOfMemory = 1 };
+
+constexpr double kSteepest = 16.0;        // |w|·chunk of the tile kernels
+constexpr std::ptrdiff_t kWorthSharing = 16384;  // values
+
+template <typename Real>
+struct Problem {
+  std::ptrdiff_t batch, tokens, channels;
+  const Real *w, *u, *k, *v;
+  Real* y;
+  const Real* grad;  // null in the forward pass
+  Real *gk, *gv;
+  double *gw, *gu;  // (batch, channels)
+};
+
+const TileKernels& kernels_for(int level) {
+#ifdef MEDURWKV_X86
+  if (level == 2) return kTilesAvx512;
+  if (level == 1) return kTilesAvx2;
+#endif
+  (void)level;
+  return kTilesBaseline;
+}
+
+// Numbers too small for the normal format count as zero meanwhile: they cost a
+// hundred times as much, and here they are always beside much larger ones.
+class FlushSmallNumbers {
+ public:
+#ifdef MEDURWKV_X86
+  FlushSmallNumbers() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
+  ~FlushSmallNumbers() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#endif
+};
+
+// Memory on a cache line's boundary that one thread works in.
+class Workspace {
+ public:
+  explicit Workspace(std::size_t bytes) : memory_(std::malloc(bytes + 64)) {}
+  ~Workspace() { std::free(memory_); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  bool ready() const { return memory_ != nullptr; }
+  template <typename T>
+  T* as() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_);
+    return reinterpret_cast<T*>((address + 63) / 64 * 64);
+  }
+
+ private:
+  void* memory_;
+};
+
+// Runs `work(task, workspace)` for all tasks.
+template <typename Work>
+int share(std::ptrdiff_t tasks, int threads, std::size_t bytes, const Work& work) {
+  std::atomic<std::ptrdiff_t> next{0};
+  std::atomic<int> status{kDone};
+  const auto run = [&] {
+    const FlushSmallNumbers flush;
+    (void)flush;
+    const Workspace space(bytes);
+    if (!space.ready()) {
+      status = kOutOfMemory;
+      return;
+    }
+    for (std::ptrdiff_t task; (task = next.fetch_add(1)) < tasks;) work(task, space);
+  };
+  if (threads > tasks) threads = static_cast<int>(tasks);
+#ifdef _OPENMP
+  if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+    run();
+    return status;
+  }
+#endif
+  run();
+  return status;
+}
+
+template <typename Real>
+void scan_channels(const Problem<Real>& x, std::ptrdiff_t b, std::ptrdiff_t from,
+                   std::ptrdiff_t to, ScanState* states) {
+  for (std::ptrdiff_t c = from; c < to; ++c) {
+    const std::ptrdiff_t at = b * x.tokens * x.channels + c;
+    const Channel<Real> channel{x.tokens, x.channels, static_cast<double>(x.w[c]),
+                                static_cast<double>(x.u[c]), x.k + at, x.v + at};
+    if (x.grad != nullptr) {
+      const std::ptrdiff_t place = b * x.channels + c;
+      scan_backward(channel, x.grad + at, x.gk + at, x.gv + at, x.gw + place,
+                    x.gu + place, states);
+    } else {
+      scan_forward(channel, x.y + at, states);
+    }
+  }
+}
+
+// The longest chunk over which these channels' decay is moderate, or 0.
+int chunk_for(const float* w, const float* u, std::ptrdiff_t count,
+              std::ptrdiff_t tokens) {
+  double steepest = 0.0;
+  for (std::ptrdiff_t c = 0; c < count; ++c) {
+    if (!(std::fabs(u[c]) <= kSteepest)) return 0;
+    if (!(std::fabs(w[c]) <= kSteepest)) return 0;
+    if (std::fabs(w[c]) > steepest) steepest = std::fabs(w[c]);
+  }
+  for (int chunk = kLongestChunk; chunk >= 16; chunk /= 2) {
+    const auto reach = static_cast<double>(tokens < chunk ? tokens : chunk);
+    if (steepest * reach <= kSteepest) return chunk;
+  }
+  return 0;
+}
+
+void gather(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
+            std::ptrdiff_t count, std::ptrdiff_t lanes, float* to) {
+  for (std::ptrdiff_t t = 0; t < tokens; ++t)
+    std::memcpy(to + t * lanes, from + t * stride,
+                static_cast<std::size_t>(count) * sizeof(float));
+}
+
+void scatter(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
+             std::ptrdiff_t count, std::ptrdiff_t lanes, float* to) {
+  for (std::ptrdiff_t t = 0; t < tokens; ++t)
+    std::memcpy(to + t * stride, from + t * lanes,
+                static_cast<std::size_t>(count) * sizeof(float));
+}
+
+constexpr std::ptrdiff_t kMostLanes = 16;
+
+// The last channels, too few to fill a tile: computed on a padded copy.
+void narrow_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
+                 std::ptrdiff_t b, std::ptrdiff_t from, float* space) {
+  const std::ptrdiff_t lanes = kernels.lanes, count = x.channels - from;
+  const std::ptrdiff_t at = b * x.tokens * x.channels + from, size = x.tokens * lanes;
+  float w[kMostLanes] = {}, u[kMostLanes] = {};
+  double gw[kMostLanes], gu[kMostLanes];
+  for (std::ptrdiff_t c = 0; c < count; ++c) {
+    w[c] = x.w[from + c];
+    u[c] = x.u[from + c];
+  }
+  const bool back = x.grad != nullptr;
+  const std::ptrdiff_t copies = back ? 6 : 3;
+  std::memset(space, 0, static_cast<std::size_t>(copies * size) * sizeof(float));
+  float *k = space, *v = k + size, *y = v + size, *grad = y + size;
+  float *gk = grad + size, *gv = gk + size;
+  gather(x.k + at, x.tokens, x.channels, count, lanes, k);
+  gather(x.v + at, x.tokens, x.channels, count, lanes, v);
+  if (back) {
+    gather(x.y + at, x.tokens, x.channels, count, lanes, y);
+    gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
+    kernels.backward({x.tokens, lanes, chunk, w, u, k, v, y, space + copies * size,
+                      grad, gk, gv, gw, gu});
+    scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
+    scatter(gv, x.tokens, x.channels, count, lanes, x.gv + at);
+    for (std::ptrdiff_t c = 0; c < count; ++c) {
+      x.gw[b * x.channels + from + c] = gw[c];
+      x.gu[b * x.channels + from + c] = gu[c];
+    }
+  } else {
+    kernels.forward({x.tokens, lanes, chunk, w, u, k, v, y, space + copies * size,
+                     nullptr, nullptr, nullptr, nullptr, nullptr});
+    scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
+  }
+}
+
+void full_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
+               std::ptrdiff_t b, std::ptrdiff_t from, float* space) {
+  const std::ptrdiff_t at = b * x.tokens * x.channels + from;
+  const std::ptrdiff_t place = b * x.channels + from;
+  Tile tile{x.tokens, x.channels, chunk,   x.w + from, x.u + from, x.k + at, x.v + at,
+            x.y + at, space,      nullptr, nullptr,    nullptr,    nullptr,  nullptr};
+  if (x.grad == nullptr) {
+    kernels.forward(tile);
+    return;
+  }
+  tile.grad = x.grad + at;
+  tile.gk = x.gk + at;
+  tile.gv = x.gv + at;
+  tile.gw = x.gw + place;
+  tile.gu = x.gu + place;
+  kernels.backward(tile);
+}
+
+int solve(const Problem<float>& x, int level, int threads) {
+  const TileKernels& kernels = kernels_for(level);
+  const std::ptrdiff_t lanes = kernels.lanes;
+  const std::ptrdiff_t tiles = (x.channels + lanes - 1) / lanes;
+  const bool back = x.grad != nullptr, narrow = x.channels % lanes != 0;
+  // The shortest chunk needs the most room for carries.
+  const std::size_t scratch = back ? kernels.backward_scratch(x.tokens, 16)
+                                   : kernels.forward_scratch(x.tokens, 16);
+  const std::size_t copies = narrow ? (back ? 6 : 3) : 0;
+  std::size_t bytes =
+      sizeof(float) * (scratch + copies * static_cast<std::size_t>(x.tokens * lanes));
+  const std::size_t states = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
+  bool scans = false;
+  for (std::ptrdiff_t c = 0; c < x.channels && !scans; ++c)
+    scans = chunk_for(x.w + c, x.u + c, 1, x.tokens) == 0;
+  if (scans && states > bytes) bytes = states;
+  if (x.batch * x.tokens * x.channels < kWorthSharing && !scans) threads = 1;
+  return share(x.batch * tiles, threads, bytes,
+               [&](std::ptrdiff_t task, const Workspace& space) {
+                 const std::ptrdiff_t b = task / tiles, from = task % tiles * lanes;
+                 const std::ptrdiff_t left = x.channels - from;
+                 const std::ptrdiff_t count = left < lanes ? left : lanes;
+                 const int chunk = chunk_for(x.w + from, x.u + from, count, x.tokens);
+                 if (chunk == 0)
+                   scan_channels(x, b, from, from + count, space.as<ScanState>());
+                 else if (count < lanes)
+                   narrow_tile(x, kernels, chunk, b, from, space.as<float>());
+                 else
+                   full_tile(x, kernels, chunk, b, from, space.as<float>());
+               });
+}
+
+int solve(const Problem<double>& x, int, int threads) {
+  return share(x.batch * x.channels, threads,
+               sizeof(ScanState) * static_cast<std::size_t>(x.tokens),
+               [&](std::ptrdiff_t task, const Workspace& space) {
+                 const std::ptrdiff_t c = task % x.channels;
+                 scan_channels(x, task / x.channels, c, c + 1, space.as<ScanState>());
+               });
+}
+
+}  // namespace
+}  // namespace medurwkv
+
+// The best instruction set of this processor: 0 baseline, 1 AVX2, 2 AVX-512.
+MEDURWKV_EXPORT int medurwkv_best_level() {
+#ifdef MEDURWKV_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("fma"))
+    return 2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+  return 0;
+}
+
+// Whether the library was built to use more than one thread.
+MEDURWKV_EXPORT int medurwkv_has_threads() {
+#ifdef _OPENMP
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+// All arrays are contiguous: w, u (channels); k, v, y, grad, gk, gv (batch, tokens,
+// channels); gw, gu (batch, channels), always in double. Levels are those of
+// medurwkv_best_level and must not exceed it. Returns 0, or 1 without memory.
+#define MEDURWKV_DEFINE(REAL, SUFFIX)                                                  \
+  MEDURWKV_EXPORT int medurwkv_bi_wkv_forward_##SUFFIX(                                \
+      int level, int threads, std::int64_t batch, std::int64_t tokens,                 \
+      std::int64_t channels, const REAL* w, const REAL* u, const REAL* k,              \
+      const REAL* v, REAL* y) {                                                        \
+    const medurwkv::Problem<REAL> problem{                                             \
+        static_cast<std::ptrdiff_t>(batch), static_cast<std::ptrdiff_t>(tokens),       \
+        static_cast<std::ptrdiff_t>(channels), w, u, k, v, y, nullptr, nullptr,        \
+        nullptr, nullptr, nullptr};                                                    \
+    return medurwkv::solve(problem, level, threads);                                   \
+  }                                                                                    \
+  MEDURWKV_EXPORT int medurwkv_bi_wkv_backward_##SUFFIX(                               \
+      int level, int threads, std::int64_t batch, std::int64_t tokens,                 \
+      std::int64_t channels, const REAL* grad, const REAL* w, const REAL* u,           \
+      const REAL* k, const REAL* v, const REAL* y, double* gw, double* gu, REAL* gk,   \
+      REAL* gv) {                                                                      \
+    const medurwkv::Problem<REAL> problem{                                             \
+        static_cast<std::ptrdiff_t>(batch), static_cast<std::ptrdiff_t>(tokens),       \
+        static_cast<std::ptrdiff_t>(channels), w, u, k, v, const_cast<REAL*>(y), grad, \
+        gk, gv, gw, gu};                                                               \
+    return medurwkv::solve(problem, level, threads);                                   \
+  }
+
+MEDURWKV_DEFINE(float, f32)
+MEDURWKV_DEFINE(double, f64)

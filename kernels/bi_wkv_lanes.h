@@ -1,0 +1,147 @@
+// Vectors of floats for one instruction set, in the compiler's own vector types
+// where it has them and as small arrays elsewhere. Nothing here may come from a
+// standard header that defines inline functions: the linker keeps one copy of
+// those, and it could keep the one that was compiled for a newer processor.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifndef MEDURWKV_ISA
+#error "define MEDURWKV_ISA (a namespace) and MEDURWKV_LANES before this header"
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define MEDURWKV_INLINE __forceinline
+#else
+#define MEDURWKV_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace medurwkv::MEDURWKV_ISA {
+
+constexpr int kLanes = MEDURWKV_LANES;
+
+#if defined(__GNUC__) && !defined(MEDURWKV_PLAIN_LANES)
+
+typedef float Lanes __attribute__((vector_size(4 * MEDURWKV_LANES)));
+typedef std::int32_t Words __attribute__((vector_size(4 * MEDURWKV_LANES)));
+
+MEDURWKV_INLINE Lanes splat(float x) { return x - Lanes{}; }
+// Where a is below b, x; elsewhere, and where either is NaN, y.
+MEDURWKV_INLINE Lanes where_below(Lanes a, Lanes b, Lanes x, Lanes y) {
+  return a < b ? x : y;
+}
+MEDURWKV_INLINE Lanes shift_to_exponent(Lanes x) {
+  Words bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits <<= 23;
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+
+#else
+
+struct Lanes {
+  float lane[MEDURWKV_LANES];
+};
+
+#define MEDURWKV_LANEWISE(OP)                                             \
+  MEDURWKV_INLINE Lanes operator OP(const Lanes& a, const Lanes& b) {     \
+    Lanes c;                                                              \
+    for (int i = 0; i < kLanes; ++i) c.lane[i] = a.lane[i] OP b.lane[i];  \
+    return c;                                                             \
+  }
+MEDURWKV_LANEWISE(+)
+MEDURWKV_LANEWISE(-)
+MEDURWKV_LANEWISE(*)
+MEDURWKV_LANEWISE(/)
+#undef MEDURWKV_LANEWISE
+
+MEDURWKV_INLINE Lanes splat(float x) {
+  Lanes c;
+  for (int i = 0; i < kLanes; ++i) c.lane[i] = x;
+  return c;
+}
+MEDURWKV_INLINE Lanes where_below(const Lanes& a, const Lanes& b, const Lanes& x,
+                                  const Lanes& y) {
+  Lanes c;
+  for (int i = 0; i < kLanes; ++i)
+    c.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i];
+  return c;
+}
+MEDURWKV_INLINE Lanes shift_to_exponent(const Lanes& x) {
+  std::uint32_t bits[MEDURWKV_LANES];
+  std::memcpy(bits, &x, sizeof bits);
+  for (int i = 0; i < kLanes; ++i) bits[i] <<= 23;
+  Lanes c;
+  std::memcpy(&c, bits, sizeof bits);
+  return c;
+}
+
+#endif
+
+MEDURWKV_INLINE Lanes load(const float* from) {
+  Lanes x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+MEDURWKV_INLINE void store(float* to, Lanes x) { std::memcpy(to, &x, sizeof x); }
+MEDURWKV_INLINE Lanes larger(Lanes a, Lanes b) { return where_below(a, b, b, a); }
+MEDURWKV_INLINE bool any_below(Lanes a, Lanes b) {
+  float below[kLanes];
+  store(below, where_below(a, b, splat(1.0f), splat(0.0f)));
+  float sum = 0.0f;
+  for (int i = 0; i < kLanes; ++i) sum += below[i];
+  return sum > 0.0f;
+}
+
+// Adding this number leaves the nearest whole number in the lowest mantissa bits.
+constexpr float kRounder = 12582912.0f;
+constexpr float kLog2E = 1.44269504088896341f;
+// Logarithms further out than this cannot be split into whole and fraction.
+constexpr float kKeyLimit = 2.8e6f;
+// Terms below 2^kFaintest of their chunk's largest count as zero.
+constexpr float kFaintest = -100.0f;
+
+MEDURWKV_INLINE Lanes nearest_whole(Lanes x) {
+  return (x + splat(kRounder)) - splat(kRounder);
+}
+
+// 2^x of whole x up to 127; zero below -126.
+MEDURWKV_INLINE Lanes power_of_two(Lanes x) {
+  const Lanes lowest = splat(-126.0f);
+  const Lanes power = shift_to_exponent(x + splat(kRounder + 127.0f));
+  return where_below(x, lowest, splat(0.0f), power);
+}
+
+MEDURWKV_INLINE Lanes within_key_limit(Lanes k) {
+  k = where_below(k, splat(-kKeyLimit), splat(-kKeyLimit), k);
+  return where_below(splat(kKeyLimit), k, splat(kKeyLimit), k);
+}
+
+// Binary exponent of e^k.
+MEDURWKV_INLINE Lanes binary_exponent(Lanes k) {
+  return nearest_whole(within_key_limit(k) * splat(kLog2E));
+}
+
+// e^k / 2^scale: the whole part of the logarithm never leaves the integers, so
+// the error stays at one unit in the last place however large k and scale are.
+MEDURWKV_INLINE Lanes exponential(Lanes k, Lanes scale) {
+  k = within_key_limit(k);
+  const Lanes whole = nearest_whole(k * splat(kLog2E));
+  // ln 2 in two parts; the first has few enough bits to make the product exact.
+  const Lanes r = (k - whole * splat(0.693359375f)) - whole * splat(-2.12194440e-4f);
+  // Taylor coefficients, the last ones adjusted to spread the error over |r| < 0.35.
+  Lanes p = splat(1.9875691500e-4f);
+  p = p * r + splat(1.3981999507e-3f);
+  p = p * r + splat(8.3334519073e-3f);
+  p = p * r + splat(4.1665795894e-2f);
+  p = p * r + splat(1.6666665459e-1f);
+  p = p * r + splat(5.0000001201e-1f);
+  p = p * (r * r) + r + splat(1.0f);
+  const Lanes exponent = whole - scale;
+  const Lanes power = shift_to_exponent(exponent + splat(kRounder + 127.0f));
+  return where_below(exponent, splat(kFaintest), splat(0.0f), p * power);
+}
+
+}  // namespace medurwkv::MEDURWKV_ISA

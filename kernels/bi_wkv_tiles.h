@@ -1,0 +1,45 @@
+// What the instruction sets' versions of the tile kernels look like from outside.
+#pragma once
+
+#include <cstddef>
+
+namespace medurwkv {
+
+// Tokens that share one scale at most; steeper decays use shorter chunks.
+constexpr int kLongestChunk = 64;
+
+// One sequence of `lanes` neighbouring channels. Row t of k starts at k + t * stride.
+struct Tile {
+  std::ptrdiff_t tokens;
+  std::ptrdiff_t stride;
+  int chunk;  // tokens per chunk: 64, 32 or 16
+  const float* w;
+  const float* u;
+  const float* k;
+  const float* v;
+  float* y;
+  float* scratch;
+  // Backward only.
+  const float* grad;
+  float* gk;
+  float* gv;
+  double* gw;
+  double* gu;
+};
+
+struct TileKernels {
+  int lanes;
+  // Floats of scratch memory for so many tokens in chunks of so many.
+  std::size_t (*forward_scratch)(std::ptrdiff_t tokens, int chunk);
+  std::size_t (*backward_scratch)(std::ptrdiff_t tokens, int chunk);
+  void (*forward)(const Tile&);
+  void (*backward)(const Tile&);
+};
+
+extern const TileKernels kTilesBaseline;
+#ifdef MEDURWKV_X86
+extern const TileKernels kTilesAvx2;
+extern const TileKernels kTilesAvx512;
+#endif
+
+}  // namespace medurwkv

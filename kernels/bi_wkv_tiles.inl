@@ -1,0 +1,423 @@
+// Bi-WKV of one tile of channels, forward and backward; see docs/kernels.md.
+//
+// The sequence is cut into chunks of at most 64 tokens over which the decay stays
+// within e^16. A chunk's weights e^k are kept relative to a power of two of their
+// own, its scale. What comes in from the left and the right, the carries, are
+// mantissas with a whole binary exponent each. If no carry exceeds a chunk's scale
+// by more than kHeadroom bits, everything in the chunk is computed at that scale
+// (the usual case); otherwise at the largest of the three.
+
+#include "bi_wkv_lanes.h"
+#include "bi_wkv_tiles.h"
+
+namespace medurwkv::MEDURWKV_ISA {
+namespace {
+
+constexpr float kHeadroom = 16.0f;
+constexpr float kNoTerms = -1e9f;  // exponent of an empty sum
+
+// e^x for |x| up to 17, to 14 digits.
+MEDURWKV_INLINE double exact_exponential(double x) {
+  const double r = x * (1.0 / 256);
+  double p = 1.0;
+  for (int i = 9; i > 0; --i) p = 1.0 + p * r / i;
+  for (int i = 0; i < 8; ++i) p *= p;
+  return p;
+}
+
+// What the decay does to a tile's channels over one token and over one chunk.
+struct Decay {
+  Lanes step;      // e^-w
+  Lanes bonus;     // e^u
+  Lanes mantissa;  // e^(-w·chunk) = mantissa · 2^exponent
+  Lanes exponent;
+  Lanes slip;        // e^(-w·chunk) less the same by repeated rounded steps
+  Lanes cross;       // chunk · e^(-w·(chunk-1)), over 2^exponent
+  Lanes cross_slip;  // its own slip
+};
+
+MEDURWKV_INLINE Decay make_decay(const Tile& tile) {
+  float step[kLanes], bonus[kLanes], mantissa[kLanes], exponent[kLanes];
+  float slip[kLanes], cross[kLanes], cross_slip[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    const double exact = exact_exponential(-static_cast<double>(tile.w[i]));
+    step[i] = static_cast<float>(exact);
+    bonus[i] = static_cast<float>(exact_exponential(tile.u[i]));
+    double over_chunk = exact, stepped = step[i];
+    for (int length = 1; length < tile.chunk; length *= 2) {
+      over_chunk *= over_chunk;
+      stepped *= stepped;
+    }
+    slip[i] = static_cast<float>(over_chunk - stepped);
+    const double before_last = tile.chunk * (over_chunk / exact);
+    cross_slip[i] = static_cast<float>(before_last - tile.chunk * (stepped / step[i]));
+    std::int64_t bits;
+    std::memcpy(&bits, &over_chunk, sizeof bits);
+    const int binary = static_cast<int>(bits >> 52) - 1023;
+    const std::int64_t inverse_bits = static_cast<std::int64_t>(1023 - binary) << 52;
+    double inverse;
+    std::memcpy(&inverse, &inverse_bits, sizeof inverse);
+    exponent[i] = static_cast<float>(binary);
+    mantissa[i] = static_cast<float>(over_chunk * inverse);
+    cross[i] = static_cast<float>(before_last * inverse);
+  }
+  return {load(step),  load(bonus), load(mantissa),  load(exponent),
+          load(slip), load(cross), load(cross_slip)};
+}
+
+// A carry of N sums with one exponent.
+template <int N>
+struct Carry {
+  Lanes sum[N];
+  Lanes exponent;
+
+  MEDURWKV_INLINE void clear() {
+    for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
+    exponent = splat(kNoTerms);
+  }
+  MEDURWKV_INLINE void save(float* to) const {
+    for (int i = 0; i < N; ++i) store(to + i * kLanes, sum[i]);
+    store(to + N * kLanes, exponent);
+  }
+  MEDURWKV_INLINE void restore(const float* from) {
+    for (int i = 0; i < N; ++i) sum[i] = load(from + i * kLanes);
+    exponent = load(from + N * kLanes);
+  }
+  // The carry behind a chunk whose own sums, without it, are `local`.
+  MEDURWKV_INLINE void pass(const Lanes* local, Lanes scale, const Decay& decay) {
+    const Lanes faded = exponent + decay.exponent;
+    const Lanes top = larger(faded, scale);
+    const Lanes old = power_of_two(faded - top);
+    const Lanes fresh = power_of_two(scale - top);
+    if constexpr (N == 4) {
+      // Sums 2 and 3 are sums over the steps of sums 0 and 1.
+      for (int i = 0; i < 2; ++i)
+        sum[2 + i] = fresh * local[2 + i] +
+                     old * (decay.mantissa * sum[2 + i] + decay.cross * sum[i]);
+    }
+    for (int i = 0; i < 2; ++i)
+      sum[i] = fresh * local[i] + old * (decay.mantissa * sum[i]);
+    exponent = top;
+  }
+  // The same for sums that were run through the chunk from `start`, at `scale`.
+  MEDURWKV_INLINE void land(const Lanes* run, const Lanes* start, Lanes scale,
+                            const Decay& decay) {
+    const Lanes top = larger(exponent + decay.exponent, scale);
+    const Lanes factor = power_of_two(scale - top);
+    if constexpr (N == 4) {
+      for (int i = 0; i < 2; ++i)
+        sum[2 + i] = factor * (run[2 + i] + decay.slip * start[2 + i] +
+                               decay.cross_slip * start[i]);
+    }
+    for (int i = 0; i < 2; ++i) sum[i] = factor * (run[i] + decay.slip * start[i]);
+    exponent = top;
+  }
+};
+
+constexpr std::ptrdiff_t kCarry2 = 3 * kLanes;
+constexpr std::ptrdiff_t kCarry4 = 5 * kLanes;
+
+MEDURWKV_INLINE std::ptrdiff_t chunk_count(std::ptrdiff_t tokens, int chunk) {
+  return (tokens + chunk - 1) / chunk;
+}
+
+MEDURWKV_INLINE std::ptrdiff_t chunk_end(const Tile& tile, std::ptrdiff_t start) {
+  const std::ptrdiff_t end = start + tile.chunk;
+  return end < tile.tokens ? end : tile.tokens;
+}
+
+// Right to left over the chunks: writes e^k at each chunk's scale to `weights` and
+// keeps, for each chunk, its scale and the carry that comes in from its right.
+template <int N>
+MEDURWKV_INLINE void weigh(const Tile& tile, const Decay& decay, float* weights,
+                           float* scales, float* carries) {
+  const std::ptrdiff_t stride = tile.stride;
+  constexpr std::ptrdiff_t size = (N + 1) * kLanes;
+  Carry<N> carry;
+  carry.clear();
+  for (std::ptrdiff_t c = chunk_count(tile.tokens, tile.chunk) - 1; c >= 0; --c) {
+    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    Lanes largest = load(tile.k + start * stride);
+    Lanes other = largest;
+    std::ptrdiff_t t = start + 1;
+    for (; t + 1 < end; t += 2) {
+      largest = larger(largest, load(tile.k + t * stride));
+      other = larger(other, load(tile.k + (t + 1) * stride));
+    }
+    if (t < end) largest = larger(largest, load(tile.k + t * stride));
+    const Lanes scale = binary_exponent(larger(largest, other));
+    store(scales + c * kLanes, scale);
+    carry.save(carries + c * size);
+
+    Lanes sum[N];
+    for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
+    for (t = end - 1; t >= start; --t) {
+      const Lanes weight = exponential(load(tile.k + t * stride), scale);
+      store(weights + t * stride, weight);
+      if constexpr (N == 4) {
+        sum[2] = decay.step * sum[2] + sum[0];
+        sum[3] = decay.step * sum[3] + sum[1];
+      }
+      sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
+      sum[1] = decay.step * sum[1] + weight;
+    }
+    carry.pass(sum, scale, decay);
+  }
+}
+
+// One chunk of the forward pass; `past` is taken at the chunk's left end and left
+// at its right end.
+template <bool Rescaled>
+MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
+                                   std::ptrdiff_t start, std::ptrdiff_t end,
+                                   Lanes scale, Lanes top, const Carry<2>& future,
+                                   Carry<2>& past, float* after) {
+  const std::ptrdiff_t stride = tile.stride;
+  const Lanes factor = power_of_two(scale - top);
+  const Lanes future_factor = power_of_two(future.exponent - top);
+  const Lanes past_factor = power_of_two(past.exponent - top);
+  Lanes values = future.sum[0] * future_factor;
+  Lanes weights = future.sum[1] * future_factor;
+  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+    Lanes weight = load(tile.y + t * stride);
+    if constexpr (Rescaled) weight = weight * factor;
+    float* row = after + (t - start) * 2 * kLanes;
+    store(row, values);
+    store(row + kLanes, weights);
+    values = decay.step * values + weight * load(tile.v + t * stride);
+    weights = decay.step * weights + weight;
+  }
+  const Lanes begin[2] = {past.sum[0] * past_factor, past.sum[1] * past_factor};
+  Lanes run[2] = {begin[0], begin[1]};
+  Lanes local[2] = {splat(0.0f), splat(0.0f)};
+  for (std::ptrdiff_t t = start; t < end; ++t) {
+    Lanes weight = load(tile.y + t * stride);
+    const Lanes value = load(tile.v + t * stride);
+    if constexpr (Rescaled) {
+      local[0] = decay.step * local[0] + weight * value;
+      local[1] = decay.step * local[1] + weight;
+      weight = weight * factor;
+    }
+    const float* row = after + (t - start) * 2 * kLanes;
+    const Lanes own = decay.bonus * weight;
+    const Lanes weighted = weight * value;
+    const Lanes numerator = own * value + (run[0] + load(row));
+    const Lanes denominator = own + (run[1] + load(row + kLanes));
+    store(tile.y + t * stride, numerator / denominator);
+    run[0] = decay.step * run[0] + weighted;
+    run[1] = decay.step * run[1] + weight;
+  }
+  if constexpr (Rescaled)
+    past.pass(local, scale, decay);
+  else
+    past.land(run, begin, scale, decay);
+}
+
+std::size_t forward_scratch(std::ptrdiff_t tokens, int chunk) {
+  return static_cast<std::size_t>(chunk_count(tokens, chunk) * (kLanes + kCarry2) +
+                                  2 * kLongestChunk * kLanes);
+}
+
+void forward(const Tile& tile) {
+  const std::ptrdiff_t chunks = chunk_count(tile.tokens, tile.chunk);
+  const Decay decay = make_decay(tile);
+  float* scales = tile.scratch;
+  float* carries = scales + chunks * kLanes;
+  float* after = carries + chunks * kCarry2;
+  weigh<2>(tile, decay, tile.y, scales, carries);
+  Carry<2> past, future;
+  past.clear();
+  for (std::ptrdiff_t c = 0; c < chunks; ++c) {
+    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const Lanes scale = load(scales + c * kLanes);
+    future.restore(carries + c * kCarry2);
+    const Lanes highest = larger(past.exponent, future.exponent);
+    if (any_below(scale + splat(kHeadroom), highest))
+      forward_chunk<true>(tile, decay, start, end, scale, larger(scale, highest),
+                          future, past, after);
+    else
+      forward_chunk<false>(tile, decay, start, end, scale, scale, future, past, after);
+  }
+}
+
+// One chunk of the backward pass from left to right. Writes p = grad / denominator,
+// at scale 2^-top, to gv, and adds to the gradients of w and u.
+template <bool Rescaled>
+MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
+                                  std::ptrdiff_t start, std::ptrdiff_t end,
+                                  Lanes scale, Lanes top, const Carry<4>& future,
+                                  Carry<4>& past, Carry<2>& grads, float* after) {
+  const std::ptrdiff_t stride = tile.stride;
+  const Lanes factor = power_of_two(scale - top);
+  const Lanes future_factor = power_of_two(future.exponent - top);
+  const Lanes past_factor = power_of_two(past.exponent - top);
+  Lanes sum[4], begin[4], run[4], local[4];
+  for (int i = 0; i < 4; ++i) {
+    sum[i] = future.sum[i] * future_factor;
+    run[i] = begin[i] = past.sum[i] * past_factor;
+    local[i] = splat(0.0f);
+  }
+  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+    Lanes weight = load(tile.gk + t * stride);
+    if constexpr (Rescaled) weight = weight * factor;
+    float* row = after + (t - start) * 4 * kLanes;
+    for (int i = 0; i < 4; ++i) store(row + i * kLanes, sum[i]);
+    sum[2] = decay.step * sum[2] + sum[0];
+    sum[3] = decay.step * sum[3] + sum[1];
+    sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
+    sum[1] = decay.step * sum[1] + weight;
+  }
+  Lanes p_sum = splat(0.0f), q_sum = splat(0.0f);
+  Lanes by_decay = splat(0.0f), by_bonus = splat(0.0f);
+  for (std::ptrdiff_t t = start; t < end; ++t) {
+    Lanes weight = load(tile.gk + t * stride);
+    const Lanes value = load(tile.v + t * stride);
+    if constexpr (Rescaled) {
+      local[2] = decay.step * local[2] + local[0];
+      local[3] = decay.step * local[3] + local[1];
+      local[0] = decay.step * local[0] + weight * value;
+      local[1] = decay.step * local[1] + weight;
+      weight = weight * factor;
+    }
+    const float* row = after + (t - start) * 4 * kLanes;
+    const Lanes own = decay.bonus * weight;
+    const Lanes numerator = own * value + (run[0] + load(row));
+    const Lanes denominator = own + (run[1] + load(row + kLanes));
+    const Lanes inverse = splat(1.0f) / denominator;
+    const Lanes p = load(tile.grad + t * stride) * inverse;
+    const Lanes q = p * (numerator * inverse);
+    store(tile.gv + t * stride, p);
+    by_bonus = by_bonus + weight * (value * p - q);
+    by_decay = by_decay + (p * (run[2] + load(row + 2 * kLanes)) -
+                           q * (run[3] + load(row + 3 * kLanes)));
+    p_sum = decay.step * p_sum + p;
+    q_sum = decay.step * q_sum + q;
+    run[2] = decay.step * run[2] + run[0];
+    run[3] = decay.step * run[3] + run[1];
+    run[0] = decay.step * run[0] + weight * value;
+    run[1] = decay.step * run[1] + weight;
+  }
+  if constexpr (Rescaled)
+    past.pass(local, scale, decay);
+  else
+    past.land(run, begin, scale, decay);
+  const Lanes grads_local[2] = {p_sum, q_sum};
+  grads.pass(grads_local, splat(0.0f) - top, decay);
+  float part[kLanes];
+  store(part, by_decay * decay.step);
+  for (int i = 0; i < kLanes; ++i) tile.gw[i] -= static_cast<double>(part[i]);
+  store(part, by_bonus * decay.bonus);
+  for (int i = 0; i < kLanes; ++i) tile.gu[i] += static_cast<double>(part[i]);
+}
+
+// One chunk of the backward pass from right to left: p is spread back to keys and
+// values. All of p is at 2^-top; the result is formed at 2^level.
+template <bool Rescaled>
+MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
+                                  std::ptrdiff_t start, std::ptrdiff_t end,
+                                  Lanes scale, Lanes top, Lanes level,
+                                  const Carry<2>& past, Carry<2>& future,
+                                  float* before) {
+  const std::ptrdiff_t stride = tile.stride;
+  const Lanes factor = power_of_two(splat(0.0f) - top - level);
+  const Lanes past_factor = power_of_two(past.exponent - level);
+  const Lanes future_factor = power_of_two(future.exponent - level);
+  const Lanes headroom = splat(126.0f);
+  const Lanes exponent = scale + level;
+  const Lanes out_factor =
+      power_of_two(where_below(headroom, exponent, headroom, exponent));
+  Lanes p_sum = past.sum[0] * past_factor, q_sum = past.sum[1] * past_factor;
+  for (std::ptrdiff_t t = start; t < end; ++t) {
+    Lanes p = load(tile.gv + t * stride);
+    if constexpr (Rescaled) p = p * factor;
+    float* row = before + (t - start) * 2 * kLanes;
+    store(row, p_sum);
+    store(row + kLanes, q_sum);
+    p_sum = decay.step * p_sum + p;
+    q_sum = decay.step * q_sum + p * load(tile.y + t * stride);
+  }
+  const Lanes begin[2] = {future.sum[0] * future_factor, future.sum[1] * future_factor};
+  Lanes run[2] = {begin[0], begin[1]};
+  Lanes local[2] = {splat(0.0f), splat(0.0f)};
+  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+    Lanes p = load(tile.gv + t * stride);
+    const Lanes y = load(tile.y + t * stride);
+    if constexpr (Rescaled) {
+      local[0] = decay.step * local[0] + p;
+      local[1] = decay.step * local[1] + p * y;
+      p = p * factor;
+    }
+    const Lanes q = p * y;
+    const float* row = before + (t - start) * 2 * kLanes;
+    const Lanes weight = load(tile.gk + t * stride) * out_factor;
+    const Lanes gv = weight * (decay.bonus * p + (run[0] + load(row)));
+    const Lanes gq = weight * (decay.bonus * q + (run[1] + load(row + kLanes)));
+    store(tile.gv + t * stride, gv);
+    store(tile.gk + t * stride, load(tile.v + t * stride) * gv - gq);
+    run[0] = decay.step * run[0] + p;
+    run[1] = decay.step * run[1] + q;
+  }
+  if constexpr (Rescaled)
+    future.pass(local, splat(0.0f) - top, decay);
+  else
+    future.land(run, begin, splat(0.0f) - top, decay);
+}
+
+std::size_t backward_scratch(std::ptrdiff_t tokens, int chunk) {
+  return static_cast<std::size_t>(
+      chunk_count(tokens, chunk) * (2 * kLanes + kCarry4 + kCarry2) +
+      4 * kLongestChunk * kLanes);
+}
+
+void backward(const Tile& tile) {
+  const std::ptrdiff_t chunks = chunk_count(tile.tokens, tile.chunk);
+  const Decay decay = make_decay(tile);
+  float* scales = tile.scratch;
+  float* tops = scales + chunks * kLanes;
+  float* carries = tops + chunks * kLanes;
+  float* grad_carries = carries + chunks * kCarry4;
+  float* states = grad_carries + chunks * kCarry2;
+  for (int i = 0; i < kLanes; ++i) tile.gw[i] = tile.gu[i] = 0.0;
+  weigh<4>(tile, decay, tile.gk, scales, carries);
+
+  Carry<4> past, future;
+  Carry<2> grads;
+  past.clear();
+  grads.clear();
+  for (std::ptrdiff_t c = 0; c < chunks; ++c) {
+    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const Lanes scale = load(scales + c * kLanes);
+    future.restore(carries + c * kCarry4);
+    grads.save(grad_carries + c * kCarry2);
+    const Lanes highest = larger(past.exponent, future.exponent);
+    if (any_below(scale + splat(kHeadroom), highest)) {
+      const Lanes top = larger(scale, highest);
+      store(tops + c * kLanes, top);
+      divide_chunk<true>(tile, decay, start, end, scale, top, future, past, grads,
+                         states);
+    } else {
+      store(tops + c * kLanes, scale);
+      divide_chunk<false>(tile, decay, start, end, scale, scale, future, past, grads,
+                          states);
+    }
+  }
+
+  Carry<2> grads_after;
+  grads_after.clear();
+  for (std::ptrdiff_t c = chunks - 1; c >= 0; --c) {
+    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const Lanes scale = load(scales + c * kLanes), top = load(tops + c * kLanes);
+    grads.restore(grad_carries + c * kCarry2);
+    const Lanes own = splat(0.0f) - top;
+    const Lanes highest = larger(grads.exponent, grads_after.exponent);
+    if (any_below(own + splat(kHeadroom), highest))
+      spread_chunk<true>(tile, decay, start, end, scale, top, larger(own, highest),
+                         grads, grads_after, states);
+    else
+      spread_chunk<false>(tile, decay, start, end, scale, top, own, grads, grads_after,
+                          states);
+  }
+}
+
+}  // namespace
+}  // namespace medurwkv::MEDURWKV_ISA
