@@ -14,15 +14,18 @@ from napari_medurwkv.models.config import (
 from napari_medurwkv.models.encoder_weights import EncoderReport, load_encoder_weights
 from napari_medurwkv.models.med_urwkv import MedURWKV
 from napari_medurwkv.models.registry import (
+    Network,
     build_model,
     create_model,
     list_models,
     model_config,
 )
 from napari_medurwkv.models.shift import q_shift
+from napari_medurwkv.models.timm_models import TIMM_NAMES
 from napari_medurwkv.models.vrwkv import VRWKV
 
 __all__ = [
+    "TIMM_NAMES",
     "VRWKV",
     "AdapterConfig",
     "Block",
@@ -32,6 +35,7 @@ __all__ = [
     "MedURWKVConfig",
     "ModelConfig",
     "ModelError",
+    "Network",
     "VRWKVAdapter",
     "VRWKVConfig",
     "build_model",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import DropPath
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -199,6 +200,13 @@ class VRWKVAdapter(Trunk):
         super().__init__(config)
         self.config = config
         dim, count = config.embed_dim, config.interactions
+        self.feature_info = FeatureInfo(
+            [
+                {"num_chs": dim, "reduction": stride, "module": f"norm{level}"}
+                for level, stride in enumerate(STRIDES, 1)
+            ],
+            tuple(range(len(STRIDES))),
+        )
         self.multiple = lcm(STRIDES[-1], config.patch_size)
         edges = [config.depth * index // count for index in range(count + 1)]
         self.ranges = tuple(pairwise(edges))

@@ -139,12 +139,13 @@ class SpatialMix(nn.Module):
         """Apply the operator, in float32 at least whatever autocast does."""
         wide = torch.promote_types(key.dtype, torch.float32)
         tokens = key.shape[1]
-        return bi_wkv(
+        mixed: Tensor = bi_wkv(
             self.spatial_decay.to(wide) / tokens,
             self.spatial_first.to(wide) / tokens,
             key.to(wide),
             value.to(wide),
         )
+        return mixed
 
 
 class ChannelMix(nn.Module):

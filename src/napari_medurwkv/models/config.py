@@ -63,7 +63,8 @@ class ModelConfig:
     shift_pixels : int
         How far they are shifted, in tokens; 0: no shift and no mixing.
     drop_path : float
-        Stochastic depth of the last block; rises linearly from 0 at the first.
+        Stochastic depth of the encoder's last block; rises linearly from 0 at the
+        first.
     init_mode : {"fancy", "local", "global"}
         How decay, first and the mixing factors start.
     """

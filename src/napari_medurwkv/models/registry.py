@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
 from napari_medurwkv.models.config import (
@@ -17,10 +16,7 @@ from napari_medurwkv.models.config import (
 from napari_medurwkv.models.med_urwkv import MedURWKV
 from napari_medurwkv.models.vrwkv import VRWKV
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["build_model", "create_model", "list_models", "model_config"]
+__all__ = ["Network", "build_model", "create_model", "list_models", "model_config"]
 
 # Published values: Vision-RWKV's configurations, and for "nano" our own.
 _SIZES: dict[str, dict[str, Any]] = {
@@ -75,19 +71,7 @@ _DECODERS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """A kind of network: what configures it and what builds it."""
-
-    config: type[ModelConfig]
-    network: type[nn.Module]
-
-
-_FAMILIES = {
-    "vrwkv": _Family(VRWKVConfig, VRWKV),
-    "vrwkv_adapter": _Family(AdapterConfig, VRWKVAdapter),
-    "med_urwkv": _Family(MedURWKVConfig, MedURWKV),
-}
+Network = VRWKV | VRWKVAdapter | MedURWKV
 
 
 def _named_configs() -> dict[str, ModelConfig]:
@@ -141,7 +125,7 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     return type(config).from_dict(config.to_dict() | overrides)
 
 
-def create_model(name: str, **config: Any) -> nn.Module:
+def create_model(name: str, **config: Any) -> Network:
     """Build a network by name, with fresh weights.
 
     Parameters
@@ -154,9 +138,8 @@ def create_model(name: str, **config: Any) -> nn.Module:
 
     Returns
     -------
-    torch.nn.Module
-        A `VRWKV`, `VRWKVAdapter` or `MedURWKV` in training mode, whose attribute
-        ``config`` rebuilds it through `build_model`.
+    VRWKV or VRWKVAdapter or MedURWKV
+        In training mode; its attribute ``config`` rebuilds it through `build_model`.
 
     Raises
     ------
@@ -171,7 +154,7 @@ def create_model(name: str, **config: Any) -> nn.Module:
     return build_model(model_config(name, **config))
 
 
-def build_model(config: ModelConfig) -> nn.Module:
+def build_model(config: ModelConfig) -> Network:
     """Build the network that a configuration describes, with fresh weights.
 
     Raises
@@ -179,7 +162,11 @@ def build_model(config: ModelConfig) -> nn.Module:
     ModelError
         The configuration is of no family that exists.
     """
-    for family in _FAMILIES.values():
-        if type(config) is family.config:
-            return family.network(config)
+    # The most special first: each configuration extends the one below it.
+    if isinstance(config, MedURWKVConfig):
+        return MedURWKV(config)
+    if isinstance(config, AdapterConfig):
+        return VRWKVAdapter(config)
+    if isinstance(config, VRWKVConfig):
+        return VRWKV(config)
     raise ModelError(f"No network is built from a {type(config).__name__}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import trunc_normal_
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -96,12 +97,24 @@ class VRWKV(Trunk):
     Notes
     -----
     ``forward`` maps an image (B, channels, H, W) of any height and width to one map
-    (B, C, ceil(H / patch), ceil(W / patch)) per entry of ``config.out_indices``.
+    (B, C, ceil(H / patch), ceil(W / patch)) per entry of ``config.out_indices``, and
+    ``feature_info`` describes these maps in timm's way.
     """
 
     def __init__(self, config: VRWKVConfig) -> None:
         super().__init__(config)
         self.config = config
+        self.feature_info = FeatureInfo(
+            [
+                {
+                    "num_chs": config.embed_dim,
+                    "reduction": config.patch_size,
+                    "module": f"layers.{index}",
+                }
+                for index in range(config.depth)
+            ],
+            config.out_indices,
+        )
         if config.final_norm:
             self.ln1 = nn.LayerNorm(config.embed_dim)
         initialise(self)
