@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import nn
+    from napari_medurwkv.models import MedURWKV
 
 CONFIG = {
     "in_channels": 3,
@@ -72,17 +72,19 @@ def card(fields: dict[str, Any]) -> ModelCard:
 
 
 @pytest.fixture(scope="session")
-def network() -> nn.Module:
+def network() -> MedURWKV:
     import torch
 
-    from napari_medurwkv.models import create_model
+    from napari_medurwkv.models import MedURWKV, create_model
 
     torch.manual_seed(0)
-    return create_model("med_urwkv_nano", **CONFIG)
+    network = create_model("med_urwkv_nano", **CONFIG)
+    assert isinstance(network, MedURWKV)
+    return network
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -> bytes:
+def saved(tmp_path_factory: pytest.TempPathFactory, network: MedURWKV) -> bytes:
     path = tmp_path_factory.mktemp("saved") / "tiny.safetensors"
     card = ModelCard.model_validate(card_fields())
     return save_checkpoint(path, network, card).read_bytes()
@@ -129,6 +131,7 @@ def recard(rewrite: Any) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
             edit(card)
             header["__metadata__"]["medurwkv.card"] = json.dumps(card)
 
-        return rewrite(edit_header)
+        path: Path = rewrite(edit_header)
+        return path
 
     return change

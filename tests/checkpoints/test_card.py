@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +106,9 @@ def test_every_field_is_documented() -> None:
     for name, field in ModelCard.model_fields.items():
         assert field.title, name
         assert field.description, name
+
+
+def test_page_in_the_docs_is_what_the_schema_says() -> None:
+    script = Path(__file__).parents[2] / "docs" / "make_model_card.py"
+    module = runpy.run_path(str(script))
+    assert module["PAGE"].read_text("utf-8") == module["page"]()

@@ -21,11 +21,11 @@ from napari_medurwkv.models import model_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from napari_medurwkv.models import MedURWKV
 
 
 def test_tensors_are_stored_in_half_precision(
-    checkpoint: Path, network: nn.Module
+    checkpoint: Path, network: MedURWKV
 ) -> None:
     with safe_open(checkpoint, "pt") as file:
         stored = {key: file.get_tensor(key) for key in file.keys()}
@@ -40,7 +40,7 @@ def test_tensors_are_stored_in_half_precision(
         torch.testing.assert_close(stored[key], expected, rtol=0, atol=0)
 
 
-def test_full_precision(tmp_path: Path, network: nn.Module, card: ModelCard) -> None:
+def test_full_precision(tmp_path: Path, network: MedURWKV, card: ModelCard) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, network, card, dtype="float32")
     with safe_open(path, "pt") as file:
@@ -59,7 +59,7 @@ def test_card_in_the_file_holds_the_whole_configuration(
 
 
 def test_same_content_same_bytes(
-    tmp_path: Path, network: nn.Module, card: ModelCard, saved: bytes
+    tmp_path: Path, network: MedURWKV, card: ModelCard, saved: bytes
 ) -> None:
     again = save_checkpoint(tmp_path / "tiny.safetensors", network, card)
     assert again.read_bytes() == saved
@@ -77,7 +77,7 @@ def test_metadata_have_one_order() -> None:
 
 
 def test_network_is_not_changed(
-    tmp_path: Path, network: nn.Module, card: ModelCard
+    tmp_path: Path, network: MedURWKV, card: ModelCard
 ) -> None:
     before = copy.deepcopy(network.state_dict())
     save_checkpoint(tmp_path / "a.safetensors", network, card)
@@ -87,24 +87,24 @@ def test_network_is_not_changed(
 
 
 def test_what_does_not_fit_half_precision(
-    tmp_path: Path, network: nn.Module, card: ModelCard
+    tmp_path: Path, network: MedURWKV, card: ModelCard
 ) -> None:
     large = copy.deepcopy(network)
     with torch.no_grad():
-        large.head.bias[0] = 1e5
+        large.head.weight[0] = 1e5
     path = tmp_path / "a.safetensors"
-    with pytest.raises(CheckpointError, match=r"infinity.* float16, in head\.bias\."):
+    with pytest.raises(CheckpointError, match=r"infinity.* float16, in head\.weight\."):
         save_checkpoint(path, large, card)
     assert list(tmp_path.iterdir()) == []
     save_checkpoint(path, large, card, dtype="float32")
     with torch.no_grad():
-        large.head.bias[0] = float("nan")
+        large.head.weight[0] = float("nan")
     with pytest.raises(CheckpointError, match="NaN"):
         save_checkpoint(path, large, card, dtype="float32")
 
 
 def test_card_of_another_network(
-    tmp_path: Path, network: nn.Module, fields: dict[str, Any]
+    tmp_path: Path, network: MedURWKV, fields: dict[str, Any]
 ) -> None:
     path = tmp_path / "a.safetensors"
     other = fields | {"config": fields["config"] | {"final_dim": 16}}
@@ -115,7 +115,7 @@ def test_card_of_another_network(
     assert not path.exists()
 
 
-def test_altered_network(tmp_path: Path, network: nn.Module, card: ModelCard) -> None:
+def test_altered_network(tmp_path: Path, network: MedURWKV, card: ModelCard) -> None:
     altered = copy.deepcopy(network)
     altered.head = torch.nn.Conv2d(8, 4, 1)
     with pytest.raises(CheckpointError, match=r"head\.bias has shape \(4,\) where \(3"):
@@ -123,7 +123,7 @@ def test_altered_network(tmp_path: Path, network: nn.Module, card: ModelCard) ->
 
 
 def test_card_that_was_never_validated(
-    tmp_path: Path, network: nn.Module, card: ModelCard
+    tmp_path: Path, network: MedURWKV, card: ModelCard
 ) -> None:
     forged = card.model_copy(update={"title": ""})
     with pytest.raises(CheckpointError, match=r"not valid: title: "):
@@ -131,14 +131,14 @@ def test_card_that_was_never_validated(
 
 
 def test_name_ends_in_safetensors(
-    tmp_path: Path, network: nn.Module, card: ModelCard
+    tmp_path: Path, network: MedURWKV, card: ModelCard
 ) -> None:
     with pytest.raises(CheckpointError, match=r"ends in \.safetensors"):
         save_checkpoint(tmp_path / "a.pth", network, card)
 
 
 def test_folder_that_does_not_exist(
-    tmp_path: Path, network: nn.Module, card: ModelCard
+    tmp_path: Path, network: MedURWKV, card: ModelCard
 ) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         save_checkpoint(tmp_path / "none" / "a.safetensors", network, card)
@@ -146,7 +146,7 @@ def test_folder_that_does_not_exist(
 
 def test_old_file_outlives_a_failure(
     checkpoint: Path,
-    network: nn.Module,
+    network: MedURWKV,
     card: ModelCard,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -164,7 +164,7 @@ def test_old_file_outlives_a_failure(
 
 def test_what_comes_back_is_compared(
     checkpoint: Path,
-    network: nn.Module,
+    network: MedURWKV,
     card: ModelCard,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
