@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,12 +65,11 @@ def write_safely(
     """
     asked = Path(path)
     target = Path(os.path.realpath(asked))
-    _refuse_unwritable(asked, target, overwrite)
     # Ends like the target, because writers choose the format by the ending.
-    temporary = target.with_name(
-        f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{target.name}"
-    )
+    ending = "".join(target.suffixes[-2:])
+    temporary = target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}{ending}"
     try:
+        _refuse_unwritable(asked, target, overwrite)
         write(temporary)
         _to_disk(temporary)
         if check is not None:
@@ -82,7 +82,9 @@ def write_safely(
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(f"{asked} was not written: {reason}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Gone already where all went well; else the first error is the one to tell.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return asked
 
 

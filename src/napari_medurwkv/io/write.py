@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.io.image import Image
 
 __all__ = ["LabelClass", "label_suffixes", "write_labels"]
 
@@ -121,8 +122,11 @@ def write_labels(
                 write_tiff(part, compact, geometry)
 
         def same(part: Path) -> bool:
-            back = read_labels(part).array
-            return back.dtype == compact.dtype and np.array_equal(back, compact)
+            back = read_labels(part)
+            if name.endswith((".tif", ".tiff")) and not _same_size(back, geometry):
+                return False
+            array = back.array
+            return array.dtype == compact.dtype and np.array_equal(array, compact)
 
     def check(part: Path) -> None:
         try:
@@ -148,6 +152,15 @@ def _smallest(
     if highest > np.iinfo(np.uint32).max:
         raise OutputError(f"A mask cannot hold values as high as {highest}.")
     return labels.astype(np.min_scalar_type(highest), copy=False)
+
+
+def _same_size(back: Image, geometry: Geometry) -> bool:
+    """Whether a raster file tells the pixel size of its image."""
+    sizes = [
+        np.array(g.display_spacing) * (g.mm_per_unit or 0.0)
+        for g in (back.geometry, geometry)
+    ]
+    return np.allclose(*sizes, rtol=1e-6, atol=0)
 
 
 def _spoilt(target: Path) -> OutputError:
