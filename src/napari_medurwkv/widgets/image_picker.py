@@ -1,0 +1,227 @@
+"""Choose an image, and see how it lies in the world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from napari_medurwkv.errors import MedurwkvError
+from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
+from napari_medurwkv.widgets.geometry_badge import GeometryBadge
+from napari_medurwkv.widgets.layer_image import (
+    LayerImage,
+    LayerSnapshot,
+    find_geometry,
+    take_snapshot,
+)
+from napari_medurwkv.widgets.layer_picker import LayerPicker
+from napari_medurwkv.widgets.look import RED, set_tone, wrapped_label
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_medurwkv.io.foreign import LayerGeometry
+
+__all__ = ["ImagePicker"]
+
+# Changes of a layer that may change its geometry.
+_WATCHED = ("data", "scale", "rotate", "shear", "affine", "units")
+_SETTLE_MS = 50
+
+
+class ImagePicker(QWidget):
+    """A combo box of image layers over the badge of the chosen one.
+
+    The geometry is found in a thread, because that may read the layer's file; until
+    then there is no `picture`.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose images are listed.
+    """
+
+    picture_changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._snapshot: LayerSnapshot | None = None
+        self._geometry: LayerGeometry | None = None
+        self._problem = ""
+        self._task: BackgroundTask | None = None
+        self._watched: Layer | None = None
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._inspect)
+        self._picker = LayerPicker(viewer, Image, "open an image first")
+        self._badge = GeometryBadge()
+        self._notes = wrapped_label()
+        self._notes.hide()
+        self._open_error = wrapped_label()
+        set_tone(self._open_error, RED)
+        self._open_error.hide()
+        self._open = QToolButton()
+        self._open.setText("Open…")
+        self._open.setToolTip("Open an image file, with its geometry")
+        self._open.clicked.connect(self._ask_file)
+        row = QHBoxLayout()
+        row.addWidget(self._picker, 1)
+        row.addWidget(self._open)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self._badge)
+        layout.addWidget(self._notes)
+        layout.addWidget(self._open_error)
+        self._picker.layer_changed.connect(self._watch)
+        self._watch(self._picker.layer)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        return self._picker.layer
+
+    @property
+    def badge(self) -> GeometryBadge:
+        """What is said of the geometry."""
+        return self._badge
+
+    @property
+    def problem(self) -> str:
+        """Why the chosen layer cannot be segmented; "" if it can, or is not read."""
+        return self._problem
+
+    @property
+    def dimensions(self) -> int | None:
+        """Spatial dimensions of the chosen image."""
+        return None if self._snapshot is None else len(self._snapshot.shape)
+
+    @property
+    def frame(self) -> int | None:
+        """Which frame of a series the viewer shows."""
+        layer, snapshot = self.layer, self._snapshot
+        if layer is None or snapshot is None or not snapshot.frames:
+            return None
+        point = self._viewer.dims.point[-layer.ndim :]
+        index = round(float(layer.world_to_data(point)[0]))
+        return min(max(index, 0), snapshot.frames - 1)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of a series; 0 for a single image."""
+        return 0 if self._snapshot is None else self._snapshot.frames
+
+    @property
+    def picture(self) -> LayerImage | None:
+        """The chosen image with its geometry; None until that is found."""
+        if self._snapshot is None or self._geometry is None:
+            return None
+        return LayerImage(self._snapshot, self._geometry, self.frame)
+
+    def choose(self, layer: Layer) -> None:
+        """Choose an image layer."""
+        self._picker.choose(layer)
+
+    def open_file(self, path: str) -> None:
+        """Read an image file in a thread and add it as a layer."""
+        from napari_medurwkv.widgets.reader import read_layers
+
+        self._open_error.hide()
+        self._open.setEnabled(False)
+        self._open.setText("Reading…")
+        in_background(lambda: read_layers(path), self._add_opened)
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening and reading; call it before the widget goes."""
+        self._settle.stop()
+        self._forget()
+        self._picker.disconnect_viewer()
+
+    def _watch(self, layer: Layer | None) -> None:
+        self._forget()
+        self._watched = layer
+        if layer is not None:
+            for name in _WATCHED:
+                getattr(layer.events, name).connect(self._change)
+        self._inspect()
+
+    def _forget(self) -> None:
+        if self._task is not None:
+            self._task.abandon()
+            self._task = None
+        if self._watched is not None:
+            for name in _WATCHED:
+                getattr(self._watched.events, name).disconnect(self._change)
+            self._watched = None
+
+    def _change(self, event: Any = None) -> None:
+        # A transform comes as several events; what is known is void from the first on.
+        self._geometry = None
+        self._settle.start()
+        self.picture_changed.emit()
+
+    def _inspect(self) -> None:
+        layer = self._watched
+        self._snapshot = self._geometry = None
+        self._problem = ""
+        self._notes.hide()
+        if self._task is not None:
+            self._task.abandon()
+            self._task = None
+        if layer is None:
+            self._badge.clear()
+            self.picture_changed.emit()
+            return
+        try:
+            snapshot = take_snapshot(layer)
+        except MedurwkvError as error:
+            self._refuse(error)
+            return
+        self._snapshot = snapshot
+        self._badge.clear("reading the geometry…")
+        self._task = in_background(lambda: find_geometry(snapshot), self._learn)
+        self.picture_changed.emit()
+
+    def _learn(self, outcome: Outcome[LayerGeometry]) -> None:
+        self._task = None
+        if outcome.value is None:
+            self._refuse(outcome.error)
+            return
+        self._geometry = outcome.value
+        self._badge.show_geometry(outcome.value.geometry)
+        self._notes.setText("\n".join(outcome.value.notes))
+        self._notes.setVisible(bool(outcome.value.notes))
+        self.picture_changed.emit()
+
+    def _refuse(self, error: Exception | None) -> None:
+        self._problem = str(error)
+        self._badge.show_problem(self._problem)
+        self.picture_changed.emit()
+
+    def _ask_file(self) -> None:
+        from napari_medurwkv.io import supported_suffixes
+
+        endings = " ".join(f"*{suffix}" for suffix in supported_suffixes())
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open an image", "", f"Images ({endings})"
+        )
+        if path:
+            self.open_file(path)
+
+    def _add_opened(
+        self, outcome: Outcome[list[tuple[Any, dict[str, Any], str]]]
+    ) -> None:
+        self._open.setEnabled(True)
+        self._open.setText("Open…")
+        if outcome.value is None:
+            self._open_error.setText(str(outcome.error))
+            self._open_error.show()
+            return
+        for data, options, _ in outcome.value:
+            self.choose(self._viewer.add_image(data, **options))

@@ -1,0 +1,118 @@
+"""The one big button: Segment, then Cancel with percentage and remaining time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import QPushButton, QSizePolicy
+
+from napari_medurwkv.widgets.look import GREEN
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QPaintEvent
+    from qtpy.QtWidgets import QWidget
+
+__all__ = ["RunButton", "remaining_time"]
+
+
+def remaining_time(fraction: float, seconds: float) -> str:
+    """Say how long a job still takes if it goes on as it went.
+
+    Parameters
+    ----------
+    fraction : float
+        Part that is done.
+    seconds : float
+        Time that it took.
+
+    Returns
+    -------
+    str
+        Such as "0:12" or "1:02:45"; "" while nothing is done.
+    """
+    if fraction <= 0:
+        return ""
+    left = round(seconds * (1 - fraction) / fraction)
+    minutes, second = divmod(left, 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minute:02d}:{second:02d}"
+    return f"{minute}:{second:02d}"
+
+
+class RunButton(QPushButton):
+    """Starts a run, shows how far it is, and cancels it."""
+
+    segment_clicked = Signal()
+    cancel_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._running = False
+        self._fraction = 0.0
+        font = self.font()
+        font.setBold(True)
+        font.setPointSizeF(font.pointSizeF() * 1.25)
+        self.setFont(font)
+        self.setMinimumHeight(44)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.clicked.connect(self._click)
+        self.show_idle()
+
+    @property
+    def running(self) -> bool:
+        """Whether the button would cancel."""
+        return self._running
+
+    def show_idle(self) -> None:
+        """Offer to segment."""
+        self._show("Segment", running=False, fraction=0.0)
+        self.setToolTip("Segment the chosen image with the chosen model")
+
+    def show_starting(self) -> None:
+        """Show that a run has begun and nothing is computed yet."""
+        self._show("Cancel  –  starting…", running=True, fraction=0.0)
+        self.setToolTip("Stop; what is finished can be kept")
+
+    def show_progress(self, fraction: float, seconds: float) -> None:
+        """Show how far the run is.
+
+        Parameters
+        ----------
+        fraction : float
+            Part that is done.
+        seconds : float
+            Time that it took.
+        """
+        left = remaining_time(fraction, seconds)
+        text = f"Cancel   {fraction:.0%}" + (f"   {left} left" if left else "")
+        self._show(text, running=True, fraction=fraction)
+
+    def show_cancelling(self) -> None:
+        """Show that the run has been asked to stop."""
+        self._show("Cancelling…", running=True, fraction=self._fraction)
+        self.setEnabled(False)
+
+    def _show(self, text: str, *, running: bool, fraction: float) -> None:
+        self._running = running
+        self._fraction = fraction
+        self.setText(text)
+        self.update()
+
+    def _click(self) -> None:
+        (self.cancel_clicked if self._running else self.segment_clicked).emit()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint the button, and over it the finished part."""
+        super().paintEvent(event)
+        if self._fraction <= 0:
+            return
+        color = QColor(GREEN)
+        color.setAlpha(90)
+        painter = QPainter(self)
+        done = self.rect()
+        done.setWidth(round(done.width() * min(self._fraction, 1.0)))
+        painter.fillRect(done, color)
+        painter.end()

@@ -1,0 +1,101 @@
+"""The few choices of a run: device, overlap, and separate objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QWidget
+
+if TYPE_CHECKING:
+    from napari_medurwkv.checkpoints import ModelCard
+    from napari_medurwkv.widgets.settings import Preferences
+
+__all__ = ["RunOptions"]
+
+_DEVICES = (
+    ("automatic", "auto"),
+    ("CPU", "cpu"),
+    ("NVIDIA or AMD GPU", "cuda"),
+    ("Apple GPU", "mps"),
+)
+_OVERLAPS = (0.25, 0.5, 0.75)
+
+
+class RunOptions(QWidget):
+    """Device, overlap, instances, and which frame of a series is taken.
+
+    Parameters
+    ----------
+    preferences : Preferences
+        What is chosen at the start.
+    """
+
+    device_changed = Signal(str)
+
+    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._device = QComboBox()
+        for title, name in _DEVICES:
+            self._device.addItem(title, name)
+        self._device.setCurrentIndex(self._device.findData(preferences.device))
+        self._device.setToolTip("Where the network runs")
+        self._overlap = QComboBox()
+        self._overlap.addItem("as the model's card says", None)
+        for value in _OVERLAPS:
+            self._overlap.addItem(f"{value:.0%}", value)
+        self._overlap.setCurrentIndex(self._overlap.findData(preferences.overlap))
+        self._overlap.setToolTip(
+            "How much neighbouring windows share: more is smoother and slower"
+        )
+        self._instances = QCheckBox("Separate touching objects")
+        self._instances.setToolTip(
+            "Number every object instead of marking one class for all"
+        )
+        self._frame = QLabel()
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Device", self._device)
+        rows.addRow("Overlap", self._overlap)
+        rows.addRow(self._instances)
+        rows.addRow(self._frame)
+        self._frame.hide()
+        self._instances.hide()
+        self._device.currentIndexChanged.connect(
+            lambda: self.device_changed.emit(self.device)
+        )
+
+    @property
+    def device(self) -> str:
+        """Name that the engine knows."""
+        return str(self._device.currentData())
+
+    @property
+    def overlap(self) -> float | None:
+        """Of neighbouring windows; None takes the card's."""
+        value: float | None = self._overlap.currentData()
+        return value
+
+    @property
+    def instances(self) -> bool:
+        """Whether objects are to be numbered."""
+        return not self._instances.isHidden() and self._instances.isChecked()
+
+    def set_instances(self, separate: bool) -> None:
+        """Choose whether objects are to be numbered, where the model can."""
+        self._instances.setChecked(separate)
+
+    def show_card(self, card: ModelCard | None) -> None:
+        """Offer what this model can do."""
+        can = card is not None and card.instances is not None
+        self._instances.setVisible(can)
+        if card is not None:
+            self._overlap.setItemText(
+                0, f"{card.overlap:.0%}, as the model's card says"
+            )
+
+    def show_frame(self, frame: int | None, count: int) -> None:
+        """Say which part of a series will be segmented; None for single images."""
+        self._frame.setVisible(frame is not None)
+        if frame is not None:
+            self._frame.setText(f"Frame {frame + 1} of {count}: the one shown")

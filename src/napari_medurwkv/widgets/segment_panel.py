@@ -1,0 +1,350 @@
+"""The Segment panel: an image, a model, one button."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_medurwkv.errors import MedurwkvError
+from napari_medurwkv.io.foreign import METADATA_KEY
+from napari_medurwkv.provenance import RESEARCH_USE
+from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
+from napari_medurwkv.widgets.class_table import ClassTable
+from napari_medurwkv.widgets.device_line import DeviceLine
+from napari_medurwkv.widgets.image_picker import ImagePicker
+from napari_medurwkv.widgets.live_measures import LiveMeasures, Measured
+from napari_medurwkv.widgets.look import AMBER, RED, heading, set_tone, wrapped_label
+from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
+from napari_medurwkv.widgets.removal import call_on_removal
+from napari_medurwkv.widgets.run_button import RunButton
+from napari_medurwkv.widgets.run_options import RunOptions
+from napari_medurwkv.widgets.segment_run import RunEnd, RunRequest, SegmentRun
+from napari_medurwkv.widgets.settings import read_preferences
+from napari_medurwkv.widgets.shared_engine import acquire_engine, release_engine
+from napari_medurwkv.widgets.warm_up import warm_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+    from napari.layers import Layer
+
+    from napari_medurwkv.measure import ClassMeasure
+    from napari_medurwkv.widgets.model_picker import ModelList
+    from napari_medurwkv.widgets.shared_engine import Engine
+
+__all__ = ["SegmentPanel"]
+
+logger = logging.getLogger(__name__)
+
+_NO_IMAGE = "Open an image, or take one from File → Open Sample → Med-URWKV."
+
+
+class SegmentPanel(QWidget):
+    """Segment an image layer with a model, and show what came out.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are segmented.
+    engine : Engine, optional
+        Does the work; the shared one by default.
+    list_models : callable, optional
+        Gives what can be chosen; the catalogue by default.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        engine: Engine | None = None,
+        list_models: Callable[[], ModelList] = list_installed,
+    ) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._shares_engine = engine is None
+        self._engine = acquire_engine() if engine is None else engine
+        self._preferences = read_preferences()
+        self._run: SegmentRun | None = None
+        self._pending = False
+        self._open = True
+        self._hidden: list[Layer] = []
+
+        self.images = ImagePicker(viewer)
+        self.models = ModelPicker(self._preferences.default_model, list_models)
+        self.options = RunOptions(self._preferences)
+        self.button = RunButton()
+        self.device = DeviceLine()
+        self.table = ClassTable()
+        self._hint = wrapped_label()
+        self._status = wrapped_label()
+        self._live = LiveMeasures(self)
+        self._lay_out()
+        self._connect()
+        self._warming: BackgroundTask = in_background(warm_up, self._warmed)
+        self.device.show_requested(self.options.device)
+        self.device.ask(self._engine)
+        call_on_removal(self, self.shut_down)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._run is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the button would start a run."""
+        return self._run is None and self.button.isEnabled()
+
+    @property
+    def hint(self) -> str:
+        """Why the button cannot be pressed; "" if it can."""
+        return str(self._hint.text())
+
+    @property
+    def status(self) -> str:
+        """What came of the last run."""
+        return str(self._status.text())
+
+    def segment_layer(self, layer: Layer) -> None:
+        """Choose an image layer and segment it as soon as it has been looked at."""
+        self.images.choose(layer)
+        self._pending = True
+        self._update_ready()
+
+    def start(self) -> None:
+        """Segment the chosen image with the chosen model."""
+        layer, picture = self.images.layer, self.images.picture
+        entry = self.models.entry
+        if self._run is not None or layer is None or picture is None or entry is None:
+            return
+        self._pending = False
+        self._say("", None)
+        self.table.hide()
+        self._live.stop()
+        request = RunRequest(
+            layer,
+            picture,
+            entry,
+            device=self.options.device,
+            overlap=self.options.overlap,
+            instances=self.options.instances,
+            keep_partial=self._preferences.keep_partial,
+        )
+        try:
+            run = SegmentRun(self._viewer, self._engine, request, self)
+        except MedurwkvError as error:
+            self._say(str(error), RED)
+            return
+        self._hide_earlier(picture.snapshot.layer_id)
+        self._run = run
+        run.progressed.connect(self._progress)
+        run.ended.connect(self._end)
+        self.button.show_starting()
+        self._allow_changes(False)
+        run.start()
+
+    def cancel(self) -> None:
+        """Stop the run under way; does nothing without one."""
+        if self._run is not None and not self._run.cancelled:
+            self.button.show_cancelling()
+            self._run.cancel()
+
+    def shut_down(self) -> None:
+        """Stop everything: the panel goes. Called once by the dock's closing."""
+        if not self._open:
+            return
+        self._open = False
+        if self._run is not None:
+            self._run.abandon()
+            self._run = None
+        self._live.stop()
+        self._warming.abandon()
+        self.device.abandon()
+        self.models.abandon()
+        self.images.disconnect_viewer()
+        self._viewer.dims.events.current_step.disconnect(self._show_frame)
+        if self._shares_engine:
+            release_engine()
+        self.setEnabled(False)
+
+    # ------------------------------------------------------------------ building
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(8, 8, 8, 8)
+        column.setSpacing(6)
+        more = QCollapsible("Options")
+        more.setDuration(0)
+        more.layout().setContentsMargins(0, 0, 0, 0)
+        more.addWidget(self.options)
+        for widget in (
+            heading("Image"),
+            self.images,
+            heading("Model"),
+            self.models,
+            more,
+            self.button,
+            self._hint,
+            self.device,
+            self._status,
+            self.table,
+        ):
+            column.addWidget(widget)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(content)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        footer = wrapped_label(RESEARCH_USE)
+        footer.setContentsMargins(8, 0, 8, 4)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll, 1)
+        outer.addWidget(footer)
+        self.setMinimumWidth(300)
+        for label in (self._hint, self._status):
+            label.hide()
+
+    def _connect(self) -> None:
+        self.images.picture_changed.connect(self._picture_changed)
+        self.models.model_changed.connect(self._model_changed)
+        self.options.device_changed.connect(self.device.show_requested)
+        self.button.segment_clicked.connect(self.start)
+        self.button.cancel_clicked.connect(self.cancel)
+        self._live.measured.connect(self._show_measures)
+        self._viewer.dims.events.current_step.connect(self._show_frame)
+        self._picture_changed()
+
+    # ----------------------------------------------------------------- following
+
+    def _picture_changed(self) -> None:
+        self.models.suit(self.images.dimensions)
+        self._show_frame()
+        self._update_ready()
+
+    def _model_changed(self, entry: Any) -> None:
+        self.options.show_card(None if entry is None else entry.card)
+        self._update_ready()
+
+    def _show_frame(self, event: Any = None) -> None:
+        self.options.show_frame(self.images.frame, self.images.frames)
+
+    def _warmed(self, outcome: Outcome[None]) -> None:
+        if outcome.error is not None:
+            logger.warning("napari's labels could not be prepared: %s", outcome.error)
+
+    def _update_ready(self) -> None:
+        if self._run is not None:
+            return
+        hint, waiting = self._obstacle()
+        self._hint.setText(hint)
+        self._hint.setVisible(bool(hint))
+        self.button.setEnabled(not hint and not waiting)
+        if self._pending and not waiting:
+            self._pending = False
+            if not hint:
+                self.start()
+
+    def _obstacle(self) -> tuple[str, bool]:
+        """Say why nothing can be segmented now, and whether that will pass."""
+        if self.images.layer is None:
+            return _NO_IMAGE, False
+        if self.images.problem:
+            return self.images.problem, False
+        picture, entry = self.images.picture, self.models.entry
+        if picture is None or self.models.listing:
+            return "", True
+        if entry is None:
+            return "Choose a model, or open a checkpoint of your own.", False
+        try:
+            picture.check(entry.card)
+        except MedurwkvError as error:
+            return str(error), False
+        return "", False
+
+    def _allow_changes(self, allow: bool) -> None:
+        for widget in (self.images, self.models, self.options):
+            widget.setEnabled(allow)
+
+    def _hide_earlier(self, image_id: str) -> None:
+        """Hide earlier masks of the image: below the new one they would pass for it."""
+        self._hidden = []
+        for layer in self._viewer.layers:
+            block = layer.metadata.get(METADATA_KEY)
+            made_here = isinstance(block, dict) and "model" in block
+            if made_here and block["image"]["id"] == image_id and layer.visible:
+                layer.visible = False
+                self._hidden.append(layer)
+
+    # ------------------------------------------------------------------- the run
+
+    def _progress(self, fraction: float, seconds: float) -> None:
+        if self._run is not None and not self._run.cancelled:
+            self.button.show_progress(fraction, seconds)
+
+    def _end(self, end: RunEnd) -> None:
+        self._run = None
+        self._allow_changes(True)
+        self.button.show_idle()
+        if end.layer is None:
+            for layer in self._hidden:
+                layer.visible = True
+        self._tell(end)
+        self._hidden = []
+        if end.layer is not None and end.segmentation is not None:
+            self._show_measures(end.measures)
+            segmentation = end.segmentation
+            self._live.watch(
+                Measured(
+                    end.layer,
+                    segmentation.geometry,
+                    segmentation.classes,
+                    segmentation.instances,
+                )
+            )
+        self._update_ready()
+
+    def _tell(self, end: RunEnd) -> None:
+        earlier = " Earlier masks of this image are kept, hidden." * bool(self._hidden)
+        if end.state == "complete" and end.segmentation is not None:
+            steps = end.segmentation.record.device_path
+            text = f"Done in {end.seconds:.1f} s on {steps[0]}."
+            if len(steps) > 1:
+                self._say(f"{text} Then: {'; '.join(steps[1:])}.{earlier}", AMBER)
+            else:
+                self._say(text + earlier, None)
+        elif end.state == "partial" and end.segmentation is not None:
+            done = f"{end.segmentation.fraction:.0%}"
+            text = f"Cancelled at {done}. The finished part is kept; the rest is empty."
+            self._say(text + earlier, AMBER)
+        elif end.state == "cancelled":
+            self._say("Cancelled; no mask was kept.", None)
+        else:
+            self._report(end.error, kept=end.layer is not None)
+
+    def _report(self, error: Exception | None, *, kept: bool) -> None:
+        sentence = str(error)
+        left = " What had been finished is kept, marked as failed." if kept else ""
+        self._say(sentence + left, RED)
+        details = getattr(error, "details", "")
+        if details:
+            self._status.setToolTip(details)
+            logger.error("%s\n%s", sentence, details)
+        if isinstance(error, MedurwkvError):
+            show_error(sentence)
+        elif error is not None:
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def _say(self, text: str, color: str | None) -> None:
+        self._status.setText(text)
+        self._status.setToolTip("")
+        self._status.setVisible(bool(text))
+        set_tone(self._status, color)
+
+    def _show_measures(self, measures: tuple[ClassMeasure, ...]) -> None:
+        self.table.show_measures(measures)

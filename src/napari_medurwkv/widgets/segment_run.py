@@ -1,0 +1,337 @@
+"""One run: from the click to a finished, partial, failed or withdrawn mask."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medurwkv.errors import CancelledError
+from napari_medurwkv.widgets.background import Outcome, in_napari_worker
+from napari_medurwkv.widgets.mask_measures import measure_mask
+from napari_medurwkv.widgets.original import PackedLabels
+from napari_medurwkv.widgets.result_layer import (
+    labels_dtype,
+    make_labels_layer,
+    object_features,
+    spatial_state,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer
+
+    from napari_medurwkv.checkpoints import CatalogueEntry
+    from napari_medurwkv.inference import Progress, Segmentation
+    from napari_medurwkv.measure import ClassMeasure
+    from napari_medurwkv.widgets.layer_image import LayerImage
+    from napari_medurwkv.widgets.shared_engine import Engine
+
+__all__ = ["RunEnd", "RunRequest", "SegmentRun"]
+
+_POLL_MS = 100
+# A refresh may take this part of the time between two, so that the window stays quick.
+_REFRESH_SHARE = 0.1
+# Above this, a refresh in 3D sends so much to the graphics card that it would be felt.
+_LARGEST_3D_REFRESH = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    layer : napari.layers.Layer
+        The image's layer.
+    picture : LayerImage
+        What the engine gets of it.
+    entry : CatalogueEntry
+        The checkpoint.
+    device : str
+        As `napari_medurwkv.segment` takes it.
+    overlap : float or None
+        Of neighbouring windows.
+    instances : bool
+        Whether to number objects.
+    keep_partial : bool
+        Whether a cancelled run leaves its finished part.
+    """
+
+    layer: Layer
+    picture: LayerImage
+    entry: CatalogueEntry
+    device: str = "auto"
+    overlap: float | None = None
+    instances: bool = False
+    keep_partial: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What came of a run.
+
+    Attributes
+    ----------
+    state : {"complete", "partial", "cancelled", "failed"}
+        "partial" and "failed" may leave a layer with the part that is done.
+    layer : Labels or None
+        The mask; None where nothing is left.
+    measures : tuple of ClassMeasure
+        Of the mask.
+    segmentation : Segmentation or None
+        What the engine returned.
+    error : Exception or None
+        Why it failed.
+    seconds : float
+        From the click on.
+    """
+
+    state: Literal["complete", "partial", "cancelled", "failed"]
+    layer: Labels | None
+    measures: tuple[ClassMeasure, ...]
+    segmentation: Segmentation | None
+    error: Exception | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the thread hands back."""
+
+    segmentation: Segmentation
+    original: PackedLabels
+    measures: tuple[ClassMeasure, ...]
+    highest: int
+
+
+class SegmentRun(QObject):
+    """Runs the engine in a worker and lets the labels layer fill in.
+
+    The thread writes into the layer's array; the GUI thread looks every tenth of a
+    second how far it is. So no flood of progress can hold the window up.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Gets the labels layer.
+    engine : Engine
+        Does the work.
+    request : RunRequest
+        What to do.
+    """
+
+    progressed = Signal(float, float)
+    ended = Signal(object)
+
+    def __init__(
+        self,
+        viewer: Any,
+        engine: Engine,
+        request: RunRequest,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._engine = engine
+        self._request = request
+        self._started = time.monotonic()
+        self._latest: Progress | None = None  # written by the thread
+        self._unshown = False  # written by the thread
+        self._cancelled = False
+        self._keep_partial = True
+        self._withdrawn = False
+        self._refreshed = 0.0
+        self._cost = 0.0
+        card, picture = request.entry.card, request.picture
+        self._data, self._out = picture.new_labels(
+            labels_dtype(card.classes, instances=request.instances)
+        )
+        self.layer: Labels = make_labels_layer(
+            self._data,
+            name=f"{request.layer.name} – {card.title}",
+            spatial=spatial_state(request.layer, picture.frame),
+            classes=card.classes,
+            instances=request.instances,
+            metadata=picture.mask_metadata(request.entry, request.instances),
+        )
+        self._timer = QTimer(self)
+        self._timer.setInterval(_POLL_MS)
+        self._timer.timeout.connect(self._look)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it has been asked to stop."""
+        return self._cancelled
+
+    def start(self) -> None:
+        """Add the layer and begin."""
+        self._was_locked = self._request.layer.locked
+        self._request.layer.locked = True
+        self._viewer.add_layer(self.layer)
+        self._viewer.layers.events.removed.connect(self._on_removed)
+        self._task = in_napari_worker(
+            self._work,
+            self._finish,
+            description=f"Segmenting {self._request.layer.name}",
+            on_quit=lambda: self._cancel(keep_partial=False),
+        )
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Ask the run to stop within one window."""
+        self._cancel(keep_partial=self._request.keep_partial)
+
+    def _cancel(self, *, keep_partial: bool) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._keep_partial = keep_partial
+            self._engine.cancel(keep_partial=keep_partial)
+
+    def abandon(self) -> None:
+        """Stop and forget: the panel or the window closes.
+
+        The layer stays as far as it is, marked as unfinished.
+        """
+        if not self._timer.isActive():
+            return
+        self._stop_listening()
+        self._task.abandon()
+        if not self._withdrawn:
+            self._leave_part("stopped")
+
+    # ------------------------------------------------------------ in the thread
+
+    def _work(self) -> _Work:
+        request = self._request
+        image = request.picture.read()
+        if self._cancelled:
+            raise CancelledError("The segmentation was cancelled.")
+        segmentation = self._engine.segment(
+            image,
+            request.entry.path,
+            out=self._out,
+            device=request.device,
+            overlap=request.overlap,
+            instances=request.instances,
+            on_progress=self._note,
+            on_region=self._mark,
+        )
+        measures = measure_mask(
+            self._out,
+            request.picture.geometry,
+            segmentation.classes,
+            instances=segmentation.instances,
+        )
+        highest = int(self._out.max(initial=0)) if segmentation.instances else 0
+        return _Work(segmentation, PackedLabels.pack(self._data), measures, highest)
+
+    def _note(self, progress: Progress) -> None:
+        self._latest = progress
+        self._cancel_again()
+
+    def _cancel_again(self) -> None:
+        """Repeat the cancellation: it may have come before the engine had begun."""
+        if self._cancelled:
+            self._engine.cancel(keep_partial=self._keep_partial)
+
+    def _mark(self, region: tuple[slice, ...]) -> None:
+        self._unshown = True
+
+    # -------------------------------------------------------- in the GUI thread
+
+    def _look(self) -> None:
+        self._cancel_again()
+        progress = self._latest
+        if progress is not None and progress.total:
+            self.progressed.emit(progress.done / progress.total, progress.seconds)
+        if self._unshown and not self._withdrawn and self._may_refresh():
+            self._unshown = False
+            self._refresh()
+
+    def _may_refresh(self) -> bool:
+        in_3d = self._viewer.dims.ndisplay == 3
+        if in_3d and self._data.nbytes > _LARGEST_3D_REFRESH:
+            return False
+        waited = time.monotonic() - self._refreshed
+        return waited >= max(0.2, self._cost / _REFRESH_SHARE)
+
+    def _refresh(self) -> None:
+        begun = time.monotonic()
+        self.layer.refresh(extent=False, highlight=False)
+        self._refreshed = time.monotonic()
+        self._cost = self._refreshed - begun
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value.unique_id == self.layer.unique_id and not self._withdrawn:
+            # Whoever deletes the mask does not want it.
+            self._withdrawn = True
+            self._cancel(keep_partial=False)
+
+    def _stop_listening(self) -> None:
+        self._timer.stop()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._request.layer.locked = self._was_locked
+
+    def _finish(self, outcome: Outcome[_Work]) -> None:
+        self._stop_listening()
+        self.ended.emit(self._conclude(outcome.value, outcome.error))
+        self.layer = None  # type: ignore[assignment]
+
+    def _conclude(self, work: _Work | None, error: Exception | None) -> RunEnd:
+        seconds = time.monotonic() - self._started
+        if self._withdrawn or isinstance(error, CancelledError):
+            self._take_away()
+            return RunEnd("cancelled", None, (), None, None, seconds)
+        if work is None:
+            layer = None
+            if self._fraction > 0 and self._data.any():
+                layer = self._leave_part("failed")
+            else:
+                self._take_away()
+            return RunEnd("failed", layer, (), None, error, seconds)
+        segmentation = work.segmentation
+        if not segmentation.complete and not segmentation.fraction:
+            self._take_away()
+            return RunEnd("cancelled", None, (), segmentation, None, seconds)
+        block = self.layer.metadata["medurwkv"]
+        block["record"] = segmentation.record.model_dump(mode="json")
+        block["complete"] = segmentation.complete
+        block["fraction"] = segmentation.fraction
+        block["original"] = work.original
+        if segmentation.instances:
+            kind = next(info for info in segmentation.classes if info.value != 0)
+            self.layer.features = object_features(kind.name, work.highest)
+        if segmentation.complete:
+            self._release()
+            state: Literal["complete", "partial"] = "complete"
+        else:
+            self._leave_part("partial", segmentation.fraction)
+            state = "partial"
+        return RunEnd(state, self.layer, work.measures, segmentation, None, seconds)
+
+    @property
+    def _fraction(self) -> float:
+        progress = self._latest
+        return progress.done / progress.total if progress and progress.total else 0.0
+
+    def _leave_part(self, word: str, fraction: float | None = None) -> Labels:
+        done = self._fraction if fraction is None else fraction
+        self.layer.name = f"{self.layer.name} ({word} {done:.0%})"
+        block = self.layer.metadata["medurwkv"]
+        block["complete"] = False
+        block["fraction"] = done
+        self._release()
+        return self.layer
+
+    def _release(self) -> None:
+        """Show the last regions and hand the layer to the user."""
+        self.layer.editable = True
+        self._refresh()
+
+    def _take_away(self) -> None:
+        for layer in self._viewer.layers:
+            if layer.unique_id == self.layer.unique_id:
+                self._viewer.layers.remove(layer)
+                return

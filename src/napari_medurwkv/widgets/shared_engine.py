@@ -1,0 +1,71 @@
+"""One engine process for all panels of the program, ended with the last of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.inference import Progress, Segmentation
+    from napari_medurwkv.inference.client import DeviceReport
+    from napari_medurwkv.io import Image
+
+__all__ = ["Engine", "acquire_engine", "release_engine"]
+
+
+class Engine(Protocol):
+    """What the panels need of `napari_medurwkv.inference.client.EngineClient`."""
+
+    def device_report(self) -> DeviceReport:
+        """Say where the engine will compute; blocks."""
+
+    def segment(
+        self,
+        image: Image,
+        model: str | Path,
+        *,
+        out: NDArray[Any],
+        device: str = ...,
+        overlap: float | None = ...,
+        instances: bool = ...,
+        on_progress: Callable[[Progress], None] | None = ...,
+        on_region: Callable[[tuple[slice, ...]], None] | None = ...,
+    ) -> Segmentation:
+        """Fill `out` region by region; blocks."""
+
+    def cancel(self, *, keep_partial: bool = ...) -> None:
+        """Stop the run under way soon; returns at once."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+_users = 0
+_engine: Engine | None = None
+
+
+def acquire_engine() -> Engine:
+    """Take part in the shared engine; its process starts when it is first asked.
+
+    Only for the GUI thread, as `release_engine` is.
+    """
+    global _engine, _users
+    if _engine is None:
+        from napari_medurwkv.inference.client import EngineClient
+
+        _engine = EngineClient()
+    _users += 1
+    return _engine
+
+
+def release_engine() -> None:
+    """Give one's part back; the last one ends the process."""
+    global _engine, _users
+    _users -= 1
+    if _users == 0 and _engine is not None:
+        _engine.close()
+        _engine = None

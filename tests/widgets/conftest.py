@@ -1,0 +1,284 @@
+"""A viewer, an engine and models that are quick and do as they are told."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before napari is imported: the settings of whoever runs the tests stay out.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+
+from napari_medurwkv.checkpoints import (  # noqa: E402
+    CatalogueEntry,
+    ClassInfo,
+    DataSource,
+    InputChannel,
+    InstanceRecipe,
+    IntensityRecipe,
+    Metric,
+    ModelCard,
+)
+from napari_medurwkv.errors import CancelledError  # noqa: E402
+from napari_medurwkv.inference import Progress, Segmentation  # noqa: E402
+from napari_medurwkv.inference.client import DeviceReport  # noqa: E402
+from napari_medurwkv.provenance import (  # noqa: E402
+    InputRecord,
+    ModelRecord,
+    RunRecord,
+    SoftwareRecord,
+)
+from napari_medurwkv.widgets.model_picker import ModelList  # noqa: E402
+
+
+def make_card(name="brain", dimensions=3, **changes):
+    classes = (
+        ClassInfo(value=0, name="background", color="#000000"),
+        ClassInfo(value=1, name="grey matter", color="#3b82f6"),
+        ClassInfo(value=2, name="white matter", color="#f59e0b"),
+    )
+    fields = {
+        "name": name,
+        "title": f"{name.capitalize()} model",
+        "version": "1",
+        "description": f"Finds the parts of a {name}.",
+        "limitations": "Anything else.",
+        "architecture": "med_urwkv_nano",
+        "config": {},
+        "dimensions": dimensions,
+        "modality": ("MR",),
+        "channels": (InputChannel(name="grey"),),
+        "intensity": IntensityRecipe(scale="none"),
+        "slice_axis": 0 if dimensions == 3 else None,
+        "patch_size": (32, 32),
+        "activation": "softmax",
+        "classes": classes,
+        "output_values": (0, 1, 2),
+        "training_data": (DataSource(name="toys", licence="CC0-1.0"),),
+        "metrics": (Metric(name="Dice", value=0.912, data="toys"),),
+        "authors": ("Somebody",),
+        "licence": "CC0-1.0",
+        "date": datetime.date(2026, 11, 1),
+    }
+    return ModelCard(**(fields | changes))
+
+
+def make_entry(folder, card):
+    path = Path(folder) / f"{card.name}.safetensors"
+    path.write_bytes(b"weights of " + card.name.encode())
+    return CatalogueEntry(card.name, path, card, 4_200_000, True)
+
+
+@dataclass
+class FakeEngine:
+    """Fills the mask in `windows` steps along the first axis; waits where told to.
+
+    With `gated`, each step takes one permit of `gate`.
+    """
+
+    windows: int = 4
+    gated: bool = False
+    pause: float = 0.0
+    error: Exception | None = None
+    error_after: int = 0
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    calls: list = field(default_factory=list)
+    answers: list = field(default_factory=list)
+    closed: bool = False
+    idle: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self):
+        self._cancel = None
+        self.idle.set()
+
+    def device_report(self):
+        return DeviceReport("cpu", "Toy CPU, 2 threads", "auto", "2.13", "portable")
+
+    def cancel(self, *, keep_partial=True):
+        if not self.idle.is_set() and self._cancel is None:
+            self._cancel = keep_partial
+            self.gate.release()
+
+    def close(self):
+        self.closed = True
+        self.cancel(keep_partial=False)
+
+    def let(self, steps):
+        for _ in range(steps):
+            self.gate.release()
+
+    def segment(
+        self, image, model, *, out, on_progress=None, on_region=None, **options
+    ):
+        self.idle.clear()
+        self._cancel = None
+        self.calls.append((image, model, options))
+        try:
+            return self._segment(image, out, on_progress, on_region, options)
+        finally:
+            self.idle.set()
+
+    def _segment(self, image, out, on_progress, on_region, options):
+        started = time.monotonic()
+        edges = np.linspace(0, out.shape[0], self.windows + 1).astype(int)
+        done = 0
+        answer = self.answer(image.array, options["instances"])
+        self.answers.append(answer)
+        for first, end in zip(edges[:-1], edges[1:], strict=True):
+            if self.gated:
+                self.gate.acquire()
+            time.sleep(self.pause)
+            if self._cancel is not None:
+                break
+            if self.error is not None and done == self.error_after:
+                raise self.error
+            out[first:end] = answer[first:end]
+            done += 1
+            region = (slice(first, end), *(slice(0, n) for n in out.shape[1:]))
+            seconds = time.monotonic() - started
+            on_region(region)
+            on_progress(Progress(done, self.windows, region, seconds))
+        if self._cancel is False:
+            raise CancelledError("The segmentation was cancelled.")
+        card = make_card()
+        fraction = done / self.windows
+        return Segmentation(
+            labels=out,
+            geometry=image.geometry,
+            classes=card.classes,
+            instances=options["instances"],
+            complete=done == self.windows,
+            fraction=fraction,
+            record=make_record(image, card, fraction),
+        )
+
+    @staticmethod
+    def answer(array, instances=False):
+        """The toy model: 1 where the image is above 0, 2 where above 1."""
+        grey = array[..., 0] if array.ndim > 2 and array.shape[-1] == 3 else array
+        labels = (grey > 0).astype(np.uint8) + (grey > 1)
+        if instances:
+            return np.where(labels, np.arange(1, labels.shape[-1] + 1), 0)
+        return labels
+
+
+def make_record(image, card, fraction):
+    now = datetime.datetime.now(datetime.UTC)
+    return RunRecord(
+        software=SoftwareRecord.here(),
+        model=ModelRecord(
+            name=card.name,
+            version=card.version,
+            file_name="toy.safetensors",
+            sha256="0" * 64,
+            architecture=card.architecture,
+        ),
+        input=InputRecord.of(image),
+        parameters={"overlap": 0.5},
+        device_path=("Toy CPU",),
+        started=now,
+        finished=now,
+        seconds=0.1,
+        complete=fraction == 1,
+        fraction=fraction,
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_colour_lookup():
+    """Spare the compiling of napari's colour lookup: the masks here are small."""
+    from napari.utils.colormap_backend import ColormapBackend, set_backend
+
+    set_backend(ColormapBackend.pure_python)
+
+
+@pytest.fixture
+def engine():
+    return FakeEngine()
+
+
+@pytest.fixture
+def models(tmp_path):
+    recipe = InstanceRecipe(inside_channel=1, boundary_channel=2)
+    cards = (
+        make_card("brain", 3),
+        make_card("cells", 2, instances=recipe),
+        make_card(
+            "stain",
+            2,
+            channels=tuple(InputChannel(name=c) for c in ("red", "green", "blue")),
+        ),
+    )
+    entries = tuple(make_entry(tmp_path, card) for card in cards)
+    return ModelList(entries, {2: "cells", 3: "brain"})
+
+
+@pytest.fixture
+def viewer():
+    """A viewer without a window: quick, and all that most of the panels need."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def make_panel(viewer, engine, models, qtbot, monkeypatch):
+    """Open Segment panels; they are shut down afterwards."""
+    from napari_medurwkv.widgets import segment_panel
+
+    # What it prepares is tested for itself, and takes seconds.
+    monkeypatch.setattr(segment_panel, "warm_up", lambda: None)
+    panels = []
+
+    def make(viewer=viewer, engine=engine):
+        panel = segment_panel.SegmentPanel(viewer, engine, lambda: models)
+        panels.append(panel)
+        qtbot.waitUntil(lambda: not panel.models.listing)
+        return panel
+
+    yield make
+    for panel in panels:
+        panel.shut_down()
+        panel.deleteLater()
+    engine.gated = False
+    engine.let(100)
+    assert engine.idle.wait(5)
+
+
+@pytest.fixture
+def panel(make_panel):
+    return make_panel()
+
+
+@pytest.fixture
+def segment(qtbot):
+    """Press the button when it can be pressed, and wait for the end of the run."""
+
+    def press(panel):
+        qtbot.waitUntil(lambda: panel.ready, timeout=5000)
+        panel.start()
+        qtbot.waitUntil(lambda: not panel.running, timeout=10000)
+
+    return press
+
+
+@pytest.fixture
+def volume():
+    """A (8, 20, 24) image whose toy mask is different along every axis."""
+    z, y, x = np.ogrid[:8, :20, :24]
+    return ((x + 2 * y + 3 * z) / 40 - 0.8).astype(np.float32)
+
+
+@pytest.fixture
+def masks(viewer):
+    """Give the labels layers of the viewer, the lowest first."""
+    from napari.layers import Labels
+
+    return lambda: [layer for layer in viewer.layers if isinstance(layer, Labels)]
