@@ -1,0 +1,114 @@
+"""An engine whose work is simple and can go wrong on demand; imports no torch.
+
+Run as a program in place of the real one. The name of the model, or of its file, says
+what happens; every plane is a window.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from napari_medurwkv.checkpoints import ClassInfo
+from napari_medurwkv.errors import ImageError
+from napari_medurwkv.inference import Progress, Segmentation, serve
+from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
+
+CLASSES = (
+    ClassInfo(value=0, name="background", color="#000000"),
+    ClassInfo(value=1, name="bright", color="#ff0000"),
+)
+
+
+def segment(
+    image, model, *, device, overlap, instances, progress, cancel, keep_partial, out
+):
+    """Mark what is above 0."""
+    assert keep_partial
+    misbehave(model)
+    count, done = len(out), 0
+    for index in range(count):
+        if cancel() and model != "stubborn":
+            break
+        if model == "chatty":
+            print("a stray print")
+            os.write(1, b"a print of a library in C\n")
+            subprocess.run(["echo", "a print of another process"], check=True)
+        if model in ("slow", "stubborn"):
+            time.sleep(0.1)
+        out[index] = image.array[index] > 0
+        done = index + 1
+        region = (slice(index, index + 1), *(slice(None),) * (out.ndim - 1))
+        progress(Progress(done, count, region, 0.5))
+        if done == count // 2 and model in DEATHS:
+            os.kill(os.getpid(), DEATHS[model])
+    return Segmentation(
+        out,
+        image.geometry,
+        CLASSES,
+        instances,
+        done == count,
+        done / count,
+        record(image, device, done / count),
+    )
+
+
+DEATHS = {"memory": signal.SIGKILL, "crash": signal.SIGSEGV}
+
+
+def misbehave(model):
+    if model == "refuses":
+        raise ImageError("The image is empty.")
+    if model == "surprise":
+        raise ZeroDivisionError("seventeen\nand more")
+    if model == "hungry":
+        raise MemoryError
+
+
+def record(image, device, fraction):
+    return RunRecord.model_validate(
+        {
+            "software": SoftwareRecord.here(),
+            "model": {
+                "name": "fake",
+                "version": "1",
+                "file_name": "fake.safetensors",
+                "sha256": "0" * 64,
+                "architecture": "fake",
+            },
+            "input": InputRecord.of(image),
+            "parameters": {"pid": os.getpid()},
+            "device_path": [device],
+            "started": "2026-01-01T00:00:00Z",
+            "finished": "2026-01-01T00:00:01Z",
+            "seconds": 1,
+            "complete": fraction == 1,
+            "fraction": fraction,
+        }
+    )
+
+
+def devices(requested):
+    return {
+        "device": "cpu",
+        "description": "a processor",
+        "requested": requested,
+        "torch": "none",
+        "kernels": "portable",
+        "kernels_reason": "there are no others",
+    }
+
+
+def load():
+    """Take a while, as importing torch does."""
+    if os.environ.get("FAKE_ENGINE_BROKEN"):
+        import nothing_of_this_name  # noqa: F401
+    time.sleep(float(os.environ.get("FAKE_ENGINE_START", "0")))
+    return serve.Work(segment, lambda name: Path(name).stem, devices)
+
+
+if __name__ == "__main__":
+    serve.main(load)

@@ -1,0 +1,515 @@
+from __future__ import annotations
+
+import datetime
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import dask.array
+import numpy as np
+import pytest
+import torch
+
+from napari_medurwkv.checkpoints import ModelCard, save_checkpoint
+from napari_medurwkv.errors import (
+    CancelledError,
+    CheckpointError,
+    DeviceError,
+    GeometryError,
+    ImageError,
+    OutputError,
+)
+from napari_medurwkv.inference import segment, serve
+from napari_medurwkv.inference.client import EngineClient
+from napari_medurwkv.inference.engine_protocol import EngineError
+from napari_medurwkv.io import image_from_array
+from napari_medurwkv.models import create_model
+
+FAKE = (sys.executable, str(Path(__file__).with_name("fake_engine.py")))
+
+
+@pytest.fixture(scope="module")
+def client():
+    """One engine that stays warm, whose work is simple."""
+    made = EngineClient(command=FAKE)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The engine of the package, on one thread: tests run beside other programs."""
+    made = EngineClient()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_checkpoint(tmp_path_factory):
+    """A small network with random weights, made for slices."""
+    config = {
+        "embed_dim": 16,
+        "depth": 4,
+        "conv_inplane": 8,
+        "bottleneck_dim": 16,
+        "decoder_dims": [16, 16, 16],
+        "final_dim": 8,
+        "in_channels": 1,
+        "num_classes": 2,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = create_model("med_urwkv_nano", **config)
+    card = ModelCard.model_validate(
+        {
+            "name": "tiny",
+            "title": "Tiny",
+            "version": "1",
+            "description": "Nothing.",
+            "limitations": "Everything.",
+            "architecture": "med_urwkv_nano",
+            "config": config,
+            "dimensions": 2,
+            "modality": ["test"],
+            "channels": [{"name": "grey"}],
+            "intensity": {"scale": "none"},
+            "patch_size": [64, 64],
+            "activation": "softmax",
+            "classes": [
+                {"value": 0, "name": "background", "color": "#000000"},
+                {"value": 1, "name": "thing", "color": "#ff0000"},
+            ],
+            "output_values": [0, 1],
+            "training_data": [],
+            "metrics": [],
+            "authors": ["Nobody"],
+            "licence": "BSD-3-Clause",
+            "date": datetime.date(2026, 1, 1),
+        }
+    )
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    return save_checkpoint(path, network, card)
+
+
+@pytest.fixture
+def image():
+    values = np.random.default_rng(1).normal(size=(20, 6, 5)).astype(np.float32)
+    return image_from_array(values, spacing=(3, 1, 1))
+
+
+def labels_for(image):
+    return np.zeros(image.geometry.display_shape, np.uint8)
+
+
+def start_run(client, image, model, out, **options):
+    """Run in a thread; give it and the list that its outcome goes to."""
+    outcome = []
+
+    def work():
+        try:
+            outcome.append(client.segment(image, model, out=out, **options))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, outcome
+
+
+def wait_for(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def lives(pid):
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        )
+    except FileNotFoundError:
+        return False
+
+
+def child_folder(client):
+    return client._host.folder
+
+
+def test_labels_progress_and_record_come_back(client, image):
+    out, seen = labels_for(image), []
+    result = client.segment(
+        image, "fine", out=out, device="gpu", on_progress=seen.append
+    )
+    assert np.array_equal(out, image.array > 0)
+    assert result.labels is out
+    assert result.geometry is image.geometry
+    assert result.complete
+    assert result.fraction == 1
+    assert [c.name for c in result.classes] == ["background", "bright"]
+    assert result.record.device_path == ("gpu",)
+    assert [(p.done, p.total, p.seconds) for p in seen[:2]] == [
+        (1, 20, 0.5),
+        (2, 20, 0.5),
+    ]
+
+
+def test_a_region_is_in_out_when_it_is_told_and_only_then(client, image):
+    out, told = labels_for(image), []
+
+    def on_region(region):
+        told.append(region[0].start)
+        assert np.array_equal(out[region], image.array[region] > 0)
+        assert not out[region[0].stop :].any()
+
+    client.segment(image, "fine", out=out, on_region=on_region)
+    assert told == list(range(20))
+
+
+def test_an_edit_of_a_finished_region_is_not_undone(client, image):
+    out = labels_for(image)
+
+    def on_region(region):
+        out[region] = 9
+
+    client.segment(image, "fine", out=out, on_region=on_region)
+    assert (out == 9).all()
+
+
+def test_a_lazy_image_is_read_in_slabs_along_its_chunks(client, image):
+    asked = []
+
+    def block(values, block_info):
+        asked.append(block_info[0]["array-location"][0])
+        return values
+
+    lazy = dask.array.from_array(image.array, chunks=(7, 6, 5)).map_blocks(
+        block, dtype=np.float32, meta=np.zeros((0, 0, 0), np.float32)
+    )
+    out = labels_for(image)
+    client.segment(replace(image, array=lazy), "fine", out=out)
+    assert np.array_equal(out, image.array > 0)
+    assert sorted(asked) == [(0, 7), (7, 14), (14, 20)]
+
+
+@pytest.mark.parametrize("dtype", [">i2", "u1", "f8"])
+def test_every_type_of_numbers_crosses(client, image, dtype):
+    values = (image.array * 10).clip(0, None).astype(dtype)
+    out = labels_for(image)
+    client.segment(replace(image, array=values), "fine", out=out)
+    assert np.array_equal(out, values > 0)
+
+
+def test_what_is_no_number_is_refused(client, image):
+    values = image.array.astype(complex)
+    with pytest.raises(ImageError, match="complex"):
+        client.segment(
+            type(image)(values, image.geometry, False, "x"),
+            "fine",
+            out=labels_for(image),
+        )
+
+
+def test_labels_of_another_shape_are_refused(client, image):
+    with pytest.raises(GeometryError, match="shape"):
+        client.segment(image, "fine", out=np.zeros((2, 2), np.uint8))
+
+
+def test_errors_cross_with_class_and_sentence(client, image):
+    with pytest.raises(ImageError, match=r"^The image is empty\.$"):
+        client.segment(image, "refuses", out=labels_for(image))
+
+
+def test_an_unforeseen_error_brings_its_traceback(client, image):
+    with pytest.raises(EngineError, match="ZeroDivisionError: seventeen") as caught:
+        client.segment(image, "surprise", out=labels_for(image))
+    assert "\n" not in str(caught.value)
+    assert "in misbehave" in caught.value.details
+    assert client.segment(image, "fine", out=labels_for(image)).complete
+
+
+def test_too_little_memory_is_said(client, image):
+    with pytest.raises(EngineError, match="not enough memory"):
+        client.segment(image, "hungry", out=labels_for(image))
+
+
+def test_stray_prints_do_no_harm(client, image):
+    out = labels_for(image)
+    assert client.segment(image, "chatty", out=out).complete
+    assert np.array_equal(out, image.array > 0)
+
+
+def test_cancelled_at_half_the_part_stays(client, image):
+    out, enough = labels_for(image), threading.Event()
+    thread, outcome = start_run(
+        client,
+        image,
+        "slow",
+        out,
+        on_progress=lambda p: p.done >= 10 and enough.set(),
+    )
+    assert enough.wait(10)
+    began = time.monotonic()
+    client.cancel()
+    thread.join()
+    assert time.monotonic() - began < 1
+    (result,) = outcome
+    assert not result.complete
+    assert not result.record.complete
+    done = round(result.fraction * 20)
+    assert 10 <= done <= 12
+    assert np.array_equal(out[:done], image.array[:done] > 0)
+    assert not out[done:].any()
+
+
+def test_cancelled_without_keeping_raises(client, image):
+    thread, outcome = start_run(client, image, "slow", labels_for(image))
+    time.sleep(0.3)
+    client.cancel(keep_partial=False)
+    thread.join()
+    assert isinstance(outcome[0], CancelledError)
+
+
+def test_cancelling_nothing_does_nothing(client, image):
+    client.cancel()
+    assert client.segment(image, "fine", out=labels_for(image)).complete
+
+
+def test_a_second_run_is_refused(client, image):
+    thread, outcome = start_run(client, image, "slow", labels_for(image))
+    time.sleep(0.2)
+    for second in (
+        lambda: client.segment(image, "fine", out=labels_for(image)),
+        client.device_report,
+    ):
+        with pytest.raises(EngineError, match="busy"):
+            second()
+    client.cancel()
+    thread.join()
+    assert not outcome[0].complete
+
+
+def test_a_child_that_does_not_answer_is_killed(image, tiny_checkpoint, tmp_path):
+    stubborn = shutil.copy(tiny_checkpoint, tmp_path / "stubborn.safetensors")
+    out, enough = labels_for(image), threading.Event()
+    with closing(EngineClient(command=FAKE, grace=0.3)) as client:
+        thread, outcome = start_run(
+            client, image, stubborn, out, on_region=lambda r: enough.set()
+        )
+        assert enough.wait(10)
+        began = time.monotonic()
+        client.cancel()
+        thread.join()
+        assert time.monotonic() - began < 1.5
+        (result,) = outcome
+        assert not result.complete
+        done = round(result.fraction * 20)
+        assert 0 < done < 20
+        assert np.array_equal(out[:done], image.array[:done] > 0)
+        assert result.record.model.name == "tiny"
+        assert not result.record.complete
+        assert client.segment(image, "fine", out=labels_for(image)).complete
+
+
+@pytest.mark.parametrize(
+    ("death", "sentence"), [("memory", "memory ran out"), ("crash", "SIGSEGV")]
+)
+def test_a_child_that_dies_leaves_its_part_and_a_sentence(
+    client, image, death, sentence
+):
+    out = labels_for(image)
+    with pytest.raises(EngineError, match=sentence) as caught:
+        client.segment(image, death, out=out)
+    assert "50%" in str(caught.value)
+    assert np.array_equal(out[:10], image.array[:10] > 0)
+    assert not out[10:].any()
+    if death == "crash":
+        assert "Segmentation fault" in caught.value.details
+    assert client.segment(image, "fine", out=labels_for(image)).complete
+
+
+def test_an_error_of_a_callback_stops_the_run(client, image):
+    def fail(progress):
+        raise KeyError(progress.done)
+
+    with pytest.raises(KeyError):
+        client.segment(image, "slow", out=labels_for(image), on_progress=fail)
+    began = time.monotonic()
+    assert client.segment(image, "fine", out=labels_for(image)).complete
+    assert time.monotonic() - began < 1
+
+
+def test_nothing_stays_in_the_folder_after_a_run(client, image):
+    client.segment(image, "fine", out=labels_for(image))
+    assert not list(child_folder(client).iterdir())
+
+
+def test_device_report(client):
+    report = client.device_report("cpu")
+    assert report.requested == "cpu"
+    assert report.description == "a processor"
+    assert report.kernels == "portable"
+
+
+def test_no_room_for_the_image_is_said_and_nothing_stays(client, image):
+    client.start()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="no room"):
+            client.segment(image, "fine", out=labels_for(image))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(child_folder(client).iterdir())
+
+
+def test_cancelled_before_the_engine_is_ready(image, tiny_checkpoint, monkeypatch):
+    monkeypatch.setenv("FAKE_ENGINE_START", "20")
+    with closing(EngineClient(command=FAKE)) as client:
+        thread, outcome = start_run(client, image, tiny_checkpoint, labels_for(image))
+        time.sleep(0.3)
+        began, pid = time.monotonic(), client._host.child.pid
+        client.cancel()
+        thread.join()
+        assert time.monotonic() - began < 1
+        assert isinstance(outcome[0], CancelledError)
+        assert client._host.child.pid == pid  # it goes on loading
+
+
+def test_an_engine_that_cannot_start_says_why(image, monkeypatch):
+    monkeypatch.setenv("FAKE_ENGINE_BROKEN", "1")
+    with (
+        closing(EngineClient(command=FAKE)) as client,
+        pytest.raises(EngineError, match=r"nothing_of_this_name.*medurwkv doctor"),
+    ):
+        client.device_report()
+
+
+def test_a_command_that_does_not_exist_says_so():
+    with (
+        closing(EngineClient(command=("no such program",))) as client,
+        pytest.raises(EngineError, match="could not be started"),
+    ):
+        client.start()
+
+
+def test_close_ends_the_child_and_the_run(image):
+    client = EngineClient(command=FAKE)
+    thread, outcome = start_run(client, image, "slow", labels_for(image))
+    wait_for(lambda: client._run is not None and client._run.done)
+    folder, pid = child_folder(client), client._host.child.pid
+    client.close()
+    thread.join()
+    assert isinstance(outcome[0], CancelledError)
+    assert not folder.exists()
+    assert not lives(pid)
+    client.cancel()
+    client.close()
+    with pytest.raises(EngineError, match="closed"):
+        client.segment(image, "fine", out=labels_for(image))
+
+
+PARENT = """
+import os, sys, time
+from napari_medurwkv.inference import segment, serve
+from napari_medurwkv.inference.client import EngineClient
+client = EngineClient(command=sys.argv[2:])
+client.device_report()
+print(client._host.child.pid, client._host.folder, flush=True)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "orderly"])
+def test_the_end_of_the_parent_ends_the_child(end):
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, end, *FAKE], capture_output=True, text=True
+    )
+    pid, folder = done.stdout.split()
+    wait_for(lambda: not lives(int(pid)))
+    wait_for(lambda: not Path(folder).exists())
+    assert not done.stderr
+
+
+def test_the_client_loads_neither_torch_nor_qt():
+    code = (
+        "import sys, napari_medurwkv.inference.client;"
+        "sys.exit(' '.join({'torch', 'qtpy', 'napari'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.stderr
+
+
+def test_the_model_of_the_last_run_is_kept_until_its_file_changes(tiny_checkpoint):
+    loaded = []
+    shelf = serve._Shelf(lambda path: loaded.append(path) or len(loaded))
+    assert [shelf.take(tiny_checkpoint) for _ in range(2)] == [1, 1]
+    os.utime(tiny_checkpoint, (1, 1))
+    assert shelf.take(tiny_checkpoint) == 2
+
+
+def test_the_real_engine_does_what_segment_does(real, tiny_checkpoint):
+    values = np.random.default_rng(3).normal(size=(4, 70, 60)).astype(np.float32)
+    image = image_from_array(values, spacing=(3, 1, 1))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = segment(image, tiny_checkpoint, device="cpu")
+    torch.set_num_threads(threads)
+    out = labels_for(image)
+    result = real.segment(image, tiny_checkpoint, out=out, device="cpu")
+    assert np.array_equal(out, expected.labels)
+    assert out.any()
+    assert not out.all()
+    assert result.classes == expected.classes
+    assert result.record.model == expected.record.model
+    assert result.record.input == expected.record.input
+    assert result.record.parameters == expected.record.parameters
+
+
+def test_the_real_engine_stops_at_half(real, tiny_checkpoint):
+    values = np.random.default_rng(2).normal(size=(40, 64, 64)).astype(np.float32)
+    image = image_from_array(values)
+    out, half = labels_for(image), threading.Event()
+    thread, outcome = start_run(
+        real,
+        image,
+        tiny_checkpoint,
+        out,
+        device="cpu",
+        on_progress=lambda p: p.done >= 10 and half.set(),
+    )
+    assert half.wait(60)
+    began = time.monotonic()
+    real.cancel()
+    thread.join()
+    assert time.monotonic() - began < 2
+    assert not outcome[0].complete
+    assert out[:10].any()
+    assert not out[30:].any()
+
+
+def test_the_real_engine_names_its_device(real):
+    report = real.device_report()
+    assert report.device == "cpu" or report.device.startswith(("cuda", "mps"))
+    assert report.torch == torch.__version__
+    with pytest.raises(DeviceError, match="no device"):
+        real.device_report("abacus")
+
+
+def test_errors_of_the_real_engine_cross(real, image, tmp_path):
+    text = tmp_path / "text.safetensors"
+    text.write_text("not a checkpoint, but long enough to be one")
+    with pytest.raises(CheckpointError, match="text"):
+        real.segment(image, text, out=labels_for(image))
