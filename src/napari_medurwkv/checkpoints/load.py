@@ -72,6 +72,11 @@ def load_model(name_or_path: str | Path) -> Model:
     >>> load_model("nuclei").card.title  # doctest: +SKIP
     'Nuclei in microscopy'
     """
+    path = find(name_or_path).path
+    header = read_header(path)
+    card = card_of(header, path.name)
+
+    # Imports torch: what is wrong so far is told without waiting for it.
     from napari_medurwkv.checkpoints.fit import (
         build_network,
         check_tensors,
@@ -79,9 +84,6 @@ def load_model(name_or_path: str | Path) -> Model:
         tensor_infos,
     )
 
-    path = find(name_or_path).path
-    header = read_header(path)
-    card = card_of(header, path.name)
     config = network_config(card, path.name)
     network = build_network(config, path.name, device="meta")
     # Shapes first: a file of the wrong shapes, however large, is never read.
