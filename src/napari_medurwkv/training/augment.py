@@ -23,6 +23,7 @@ def _placement(
 ) -> tuple[NDArray[np.float64], float]:
     """Draw the 2x2 matrix from crop offsets to image offsets, and its reach."""
     matrix = np.eye(2)
+    reach = (crop - 1) / 2
     if rng.random() < settings.affine:
         low, high = np.log(settings.zoom)
         angle = math.radians(rng.uniform(-settings.rotation, settings.rotation))
@@ -32,6 +33,8 @@ def _placement(
         )
         matrix = turn @ np.array([[1.0, shear], [0.0, 1.0]])
         matrix /= math.exp(rng.uniform(low, high))
+        # Pixels from the middle to the farthest side, whatever turns follow.
+        reach *= float(np.abs(matrix).sum(axis=1).max())
     if rng.random() < settings.quarter_turns:
         matrix = matrix @ np.linalg.matrix_power(
             np.array([[0.0, -1.0], [1.0, 0.0]]), int(rng.integers(1, 4))
@@ -39,7 +42,6 @@ def _placement(
     for axis in (0, 1):
         if rng.random() < settings.flip:
             matrix[:, axis] *= -1
-    reach = float(np.abs(matrix).sum(axis=1).max()) * (crop - 1) / 2
     return matrix, reach
 
 
@@ -92,6 +94,9 @@ def random_crop(
     """
     matrix, reach = _placement(crop, settings, rng)
     middle = _centre(labels, reach, settings.foreground, rng)
+    if reach == (crop - 1) / 2:
+        # Only turned or not at all: pixels stay pixels, nothing is interpolated.
+        middle = np.round(middle - reach) + reach
     size = np.array(labels.shape)
     start = np.maximum(np.floor(middle - reach).astype(int) - 1, 0)
     stop = np.minimum(np.ceil(middle + reach).astype(int) + 2, size)

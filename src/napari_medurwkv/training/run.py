@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ from napari_medurwkv.training.validation import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
     from torch.utils.data import IterableDataset
 
@@ -186,8 +190,7 @@ def train(
         network, config, len(card.output_values), data.validator, frozen
     )
     trainer = _trainer(config, output, progress=progress)
-    with warnings.catch_warnings():
-        _quieten()
+    with _quiet():
         trainer.fit(
             module, data, ckpt_path=last if resume else None, weights_only=False
         )
@@ -254,14 +257,23 @@ def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.
     )
 
 
-def _quieten() -> None:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Silence advice of Lightning's that does not fit: the crops have no end."""
-    for advice in (
-        ".*does not have many workers.*",
-        ".*ended before the epoch ended.*",
-        ".*exists and is not empty.*",
-    ):
-        warnings.filterwarnings("ignore", message=advice)
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for advice in (
+            ".*does not have many workers.*",
+            ".*ended before the epoch ended.*",
+            ".*exists and is not empty.*",
+            ".*mid-epoch.*",
+            ".*LeafSpec.*",
+        ):
+            warnings.filterwarnings("ignore", message=advice)
+        yield
+    logger.setLevel(level)
 
 
 def _write(

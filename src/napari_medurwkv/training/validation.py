@@ -85,7 +85,7 @@ class PairedValidator:
         from napari_medurwkv.measure import agreement
 
         pair = self._images[number]
-        model = Model(network=network, card=self._card, path=Path(), sha256="")
+        model = Model(network, self._card, Path("unsaved.safetensors"), "0" * 64)
         found = segment(
             pair.image,
             model,
