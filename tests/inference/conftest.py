@@ -26,13 +26,14 @@ COLORS = ("#000000", "#ff0000", "#00ff00", "#0000ff", "#ffff00")
 class Threshold(nn.Module):
     """Answers 1 where a channel is brighter than a half: a network that copies."""
 
-    def __init__(self, channel: int = 0) -> None:
+    def __init__(self, channel: int = 0, gain: float = 20) -> None:
         super().__init__()
         self.channel = channel
+        self.gain = gain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x[:, self.channel : self.channel + 1]
-        return torch.cat([torch.full_like(x, 0.5), x], 1) * 20
+        return torch.cat([torch.full_like(x, 0.5), x], 1) * self.gain
 
 
 class Convolution(nn.Module):
@@ -43,6 +44,10 @@ class Convolution(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.conv = nn.Conv2d(channels, outputs, size, padding=size // 2)
+        # Without a preferred answer: each output is 0 on a constant image.
+        with torch.no_grad():
+            self.conv.weight -= self.conv.weight.mean((1, 2, 3), keepdim=True)
+            self.conv.bias.zero_()
         self.calls = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -96,6 +101,15 @@ def make_volume_card(**changes):
 def make_image(array, spacing=None, unit="mm", *, rgb=False):
     shape = array.shape[:-1] if rgb else array.shape
     return Image(array, Geometry.plain(shape, spacing, unit), rgb, "test")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors are not worth a second thread, least of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -72,30 +72,32 @@ def make_record(facts: RunFacts) -> RunRecord:
     )
 
     card, plan = facts.model.card, facts.plan
-    return RunRecord(
-        software=SoftwareRecord.here(),
-        model=ModelRecord.of(facts.model),
-        input=InputRecord.of(facts.image),
-        parameters={
-            "patch_size": list(card.patch_size),
-            "overlap": facts.overlap,
-            "instances": facts.instances,
-            "precision": facts.predictor.precision,
-            "requested_device": facts.choice.requested,
-            # (planes, rows, columns) along and across the stepped axis.
-            "stepped_axis": plan.axis,
-            "image_grid": list(plan.native),
-            "working_grid": list(plan.working),
-            "windows": plan.windows,
-        },
-        device_path=(
-            f"{facts.choice.device}: {facts.choice.description}",
-            *facts.predictor.steps,
-        ),
-        started=facts.started,
-        # The clock may have been set meanwhile; the duration was measured apart.
-        finished=facts.started + datetime.timedelta(seconds=facts.seconds),
-        seconds=facts.seconds,
-        complete=facts.complete,
-        fraction=facts.fraction,
+    return RunRecord.model_validate(
+        {
+            "software": SoftwareRecord.here(),
+            "model": ModelRecord.of(facts.model),
+            "input": InputRecord.of(facts.image),
+            "parameters": {
+                "patch_size": list(card.patch_size),
+                "overlap": facts.overlap,
+                "instances": facts.instances,
+                "precision": facts.predictor.precision,
+                "requested_device": facts.choice.requested,
+                # Grids are (planes, rows, columns), along and across this axis.
+                "stepped_axis": plan.axis,
+                "image_grid": list(plan.native),
+                "working_grid": list(plan.working),
+                "windows": plan.windows,
+            },
+            "device_path": (
+                f"{facts.choice.device}: {facts.choice.description}",
+                *facts.predictor.steps,
+            ),
+            "started": facts.started,
+            # The clock may have been set meanwhile; the duration was measured apart.
+            "finished": facts.started + datetime.timedelta(seconds=facts.seconds),
+            "seconds": facts.seconds,
+            "complete": facts.complete,
+            "fraction": facts.fraction,
+        }
     )

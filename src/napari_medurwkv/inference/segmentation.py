@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,10 +154,12 @@ def segment(
 
 
 def _as_image(image: Image | NDArray[Any] | str | Path, frame: int | None) -> Image:
-    from napari_medurwkv.io import Image, image_from_array, read_image
+    from napari_medurwkv.io import Image, file_sha256, image_from_array, read_image
 
     if isinstance(image, (str, Path)):
-        return read_image(image, frame=frame)
+        picture = read_image(image, frame=frame)
+        source = replace(picture.geometry.source, sha256=file_sha256(image))
+        return replace(picture, geometry=replace(picture.geometry, source=source))
     if frame is not None:
         raise ImageError("A frame can be chosen from a file only; pass that frame.")
     if isinstance(image, Image):
