@@ -1,0 +1,119 @@
+"""Touching objects told apart."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_medurwkv.checkpoints import InstanceRecipe
+from napari_medurwkv.inference import separate_objects
+
+
+def _recipe(**values):
+    return InstanceRecipe(inside_channel=1, boundary_channel=2, **values)
+
+
+def _discs(centres, shape=(80, 100), radius=12):
+    """Foreground, interior probability, and each disc's own pixels."""
+    y, x = np.indices(shape)
+    distances = np.stack([np.hypot(y - cy, x - cx) for cy, cx in centres])
+    nearest = distances.min(0)
+    foreground = nearest < radius
+    second = np.sort(distances, 0)[1] if len(centres) > 1 else nearest + 99
+    # Low at the rim and where two discs meet.
+    depth = np.minimum(radius - nearest, (second - nearest) / 2)
+    inside = np.clip(depth / 4, 0, 1) * foreground
+    return foreground, (inside * 255).astype(np.uint8), distances.argmin(0)
+
+
+def test_touching_discs_are_cut_where_they_meet():
+    centres = [(30, 30), (30, 50), (50, 40)]
+    foreground, inside, owner = _discs(centres)
+    objects = separate_objects(foreground, inside, _recipe(min_area=5))
+    assert objects.dtype == np.int32
+    np.testing.assert_array_equal(objects > 0, foreground)
+    assert objects.max() == 3
+    for k, (y, x) in enumerate(centres):
+        own = foreground & (owner == k)
+        assert (objects[own] == objects[y, x]).mean() > 0.95
+
+
+def test_numbers_follow_the_first_pixels():
+    foreground, inside, _ = _discs([(60, 20), (20, 70), (30, 20), (30, 40)])
+    objects = separate_objects(foreground, inside, _recipe())
+    _, first = np.unique(objects[objects > 0], return_index=True)
+    assert (np.diff(first) > 0).all()
+    assert objects.max() == 4
+    again = separate_objects(foreground, inside, _recipe())
+    assert objects.tobytes() == again.tobytes()
+
+
+def test_object_without_a_seed_stays_if_it_is_large_enough():
+    foreground = np.zeros((40, 40), bool)
+    foreground[5:10, 5:10] = foreground[20:22, 20:22] = True
+    inside = np.zeros((40, 40), np.uint8)
+    objects = separate_objects(foreground, inside, _recipe(min_area=10))
+    assert objects.max() == 1
+    assert objects[7, 7] == 1
+    assert objects[21, 21] == 0
+    assert separate_objects(foreground, inside, _recipe()).max() == 2
+
+
+def test_specks_do_not_cut_an_object():
+    foreground, inside, _ = _discs([(30, 30)])
+    inside[28:33, 22:27] = 10
+    inside[30, 24] = 255
+    objects = separate_objects(foreground, inside, _recipe(min_area=40))
+    assert objects.max() == 1
+    assert separate_objects(foreground, inside, _recipe()).max() > 1
+
+
+def test_objects_below_the_smallest_go():
+    foreground, inside, _ = _discs([(30, 30), (60, 70)])
+    foreground[:, 70:] &= np.arange(80)[:, None] < 52
+    objects = separate_objects(foreground, inside, _recipe(min_area=300))
+    assert objects.max() == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 5), (7, 3)])
+def test_nothing_is_nothing(shape):
+    objects = separate_objects(
+        np.zeros(shape, bool), np.zeros(shape, np.uint8), _recipe()
+    )
+    assert objects.shape == shape
+    assert not objects.any()
+
+
+def test_single_seeds_are_not_flooded_but_give_the_same():
+    """Parts with one seed skip the watershed: equal to flooding everything."""
+    from skimage.segmentation import watershed
+
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.standard_normal((150, 150)), 4)
+    field /= field.std()
+    foreground = field > 0.3
+    inside = (np.clip(field / 2, 0, 1) * 255).astype(np.uint8)
+    objects = separate_objects(foreground, inside, _recipe())
+    seeds, _ = ndimage.label(foreground & (inside > 127.5))
+    flooded = watershed(255 - inside, seeds, mask=foreground)
+    rest, _ = ndimage.label(foreground & (flooded == 0))
+    expected = np.where(rest > 0, rest + flooded.max(), flooded)
+    pairs = np.unique(np.stack([objects.ravel(), expected.ravel()]), axis=1)
+    assert len(pairs[0]) == len(set(pairs[0])) == len(set(pairs[1]))
+
+
+def test_a_thousand_objects_are_quick():
+    centres = [(y, x) for y in range(16, 1000, 31) for x in range(16, 1000, 31)]
+    foreground = np.zeros((1000, 1000), bool)
+    inside = np.zeros((1000, 1000), np.uint8)
+    disc, depth, _ = _discs([(15, 15)], (31, 31))
+    for y, x in centres:
+        foreground[y - 15 : y + 16, x - 15 : x + 16] = disc
+        inside[y - 15 : y + 16, x - 15 : x + 16] = depth
+    start = time.perf_counter()
+    objects = separate_objects(foreground, inside, _recipe(min_area=20))
+    assert time.perf_counter() - start < 5
+    assert objects.max() == len(centres)
