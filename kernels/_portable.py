@@ -42,6 +42,8 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Tensor, shape (B, T, C)
     """
     tokens = k.shape[1]
+    if tokens == 1:
+        return v.clone()
     chunk = _chunk_length(w, u, tokens)
     x, scale = _weigh(k, v, chunk)
     sums, _, first, last = _states(x, w, together=True)
@@ -56,7 +58,7 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         top = torch.maximum(torch.maximum(past_scale, future_scale), own_scale)
         if chunk > 1:
             top = torch.maximum(top, scale)
-        sums *= torch.exp(scale - top).unsqueeze(-2)
+            sums *= torch.exp(scale - top).unsqueeze(-2)
         ages = _ages(w, chunk)
         past *= torch.exp(past_scale - top)
         future *= torch.exp(future_scale - top)
@@ -91,6 +93,8 @@ def backward(
         Gradients by w, u, k and v.
     """
     tokens = k.shape[1]
+    if tokens == 1:
+        return torch.zeros_like(w), torch.zeros_like(u), torch.zeros_like(k), grad.clone()
     chunk = _chunk_length(w, u, tokens)
     x, scale = _weigh(k, v, chunk)
     past, future, past_scale, future_scale = _scaled_states(x, scale, w, chunk)
@@ -207,6 +211,9 @@ def _states(
         Each chunk's sum as seen from just before and just after it.
     """
     rows = x.shape[-2]
+    if rows == 1:
+        alone = torch.zeros_like(x)
+        return alone, alone if together else alone.clone(), x[..., 0, :], x[..., 0, :]
     radix = min(rows, RADIX)
     groups = rows // radix
     x = x.unflatten(-2, (groups, radix))

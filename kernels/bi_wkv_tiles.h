@@ -6,13 +6,13 @@
 namespace medurwkv {
 
 // Tokens that share one scale at most; steeper decays use shorter chunks.
-constexpr int kLongestChunk = 64;
+constexpr int kLongestChunk = 32;
 
 // One sequence of `lanes` neighbouring channels. Row t of k starts at k + t * stride.
 struct Tile {
   std::ptrdiff_t tokens;
   std::ptrdiff_t stride;
-  int chunk;  // tokens per chunk: 64, 32 or 16
+  int chunk;  // tokens per chunk: 32 or 16
   const float* w;
   const float* u;
   const float* k;

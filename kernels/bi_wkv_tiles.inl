@@ -1,6 +1,6 @@
 // Bi-WKV of one tile of channels, forward and backward; see docs/kernels.md.
 //
-// The sequence is cut into chunks of at most 64 tokens over which the decay stays
+// The sequence is cut into chunks of at most 32 tokens over which the decay stays
 // within e^16. A chunk's weights e^k are kept relative to a power of two of their
 // own, its scale. What comes in from the left and the right, the carries, are
 // mantissas with a whole binary exponent each. If no carry exceeds a chunk's scale
@@ -29,28 +29,22 @@ MEDURWKV_INLINE double exact_exponential(double x) {
 struct Decay {
   Lanes step;      // e^-w
   Lanes bonus;     // e^u
-  Lanes mantissa;  // e^(-w·chunk) = mantissa · 2^exponent
+  Lanes mantissa;  // e^(-w·chunk) = (mantissa + rest) · 2^exponent
+  Lanes rest;
   Lanes exponent;
-  Lanes slip;        // e^(-w·chunk) less the same by repeated rounded steps
-  Lanes cross;       // chunk · e^(-w·(chunk-1)), over 2^exponent
-  Lanes cross_slip;  // its own slip
+  Lanes fraction;  // log2(mantissa), in [0, 1)
+  Lanes cross;     // chunk · e^(-w·(chunk-1)), over 2^exponent
 };
 
 MEDURWKV_INLINE Decay make_decay(const Tile& tile) {
-  float step[kLanes], bonus[kLanes], mantissa[kLanes], exponent[kLanes];
-  float slip[kLanes], cross[kLanes], cross_slip[kLanes];
+  float step[kLanes], bonus[kLanes], mantissa[kLanes], rest[kLanes];
+  float exponent[kLanes], fraction[kLanes], cross[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     const double exact = exact_exponential(-static_cast<double>(tile.w[i]));
     step[i] = static_cast<float>(exact);
     bonus[i] = static_cast<float>(exact_exponential(tile.u[i]));
-    double over_chunk = exact, stepped = step[i];
-    for (int length = 1; length < tile.chunk; length *= 2) {
-      over_chunk *= over_chunk;
-      stepped *= stepped;
-    }
-    slip[i] = static_cast<float>(over_chunk - stepped);
-    const double before_last = tile.chunk * (over_chunk / exact);
-    cross_slip[i] = static_cast<float>(before_last - tile.chunk * (stepped / step[i]));
+    double over_chunk = exact;
+    for (int length = 1; length < tile.chunk; length *= 2) over_chunk *= over_chunk;
     std::int64_t bits;
     std::memcpy(&bits, &over_chunk, sizeof bits);
     const int binary = static_cast<int>(bits >> 52) - 1023;
@@ -59,21 +53,28 @@ MEDURWKV_INLINE Decay make_decay(const Tile& tile) {
     std::memcpy(&inverse, &inverse_bits, sizeof inverse);
     exponent[i] = static_cast<float>(binary);
     mantissa[i] = static_cast<float>(over_chunk * inverse);
-    cross[i] = static_cast<float>(before_last * inverse);
+    rest[i] = static_cast<float>(over_chunk * inverse - mantissa[i]);
+    fraction[i] = static_cast<float>(tile.w[i] * (-1.4426950408889634 * tile.chunk) -
+                                     binary);
+    cross[i] = static_cast<float>(tile.chunk * (over_chunk * inverse / exact));
   }
-  return {load(step),  load(bonus), load(mantissa),  load(exponent),
-          load(slip), load(cross), load(cross_slip)};
+  return {load(step),     load(bonus),    load(mantissa), load(rest),
+          load(exponent), load(fraction), load(cross)};
 }
 
-// A carry of N sums with one exponent.
+// A carry of N sums with one exponent. It is handed on from chunk to chunk rather than
+// run through the tokens, so that it is rounded once per chunk, not once per token.
 template <int N>
 struct Carry {
   Lanes sum[N];
   Lanes exponent;
+  // Binary orders of growth, below 1, that the exponent does not count yet.
+  Lanes drift;
 
   MEDURWKV_INLINE void clear() {
     for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
     exponent = splat(kNoTerms);
+    drift = splat(0.0f);
   }
   MEDURWKV_INLINE void save(float* to) const {
     for (int i = 0; i < N; ++i) store(to + i * kLanes, sum[i]);
@@ -83,33 +84,30 @@ struct Carry {
     for (int i = 0; i < N; ++i) sum[i] = load(from + i * kLanes);
     exponent = load(from + N * kLanes);
   }
+  // Moves the exponent over one chunk and returns where it was too low by one bit.
+  MEDURWKV_INLINE Lanes fade(const Decay& decay) {
+    drift = drift + decay.fraction;
+    const Lanes full = splat(1.0f);
+    const Lanes excess = where_below(drift, full, splat(0.0f), full);
+    drift = drift - excess;
+    exponent = exponent + decay.exponent + excess;
+    return excess;
+  }
   // The carry behind a chunk whose own sums, without it, are `local`.
   MEDURWKV_INLINE void pass(const Lanes* local, Lanes scale, const Decay& decay) {
-    const Lanes faded = exponent + decay.exponent;
-    const Lanes top = larger(faded, scale);
-    const Lanes old = power_of_two(faded - top);
+    const Lanes excess = fade(decay);
+    const Lanes top = larger(exponent, scale);
+    const Lanes old = power_of_two(exponent - excess - top);
     const Lanes fresh = power_of_two(scale - top);
     if constexpr (N == 4) {
       // Sums 2 and 3 are sums over the steps of sums 0 and 1.
       for (int i = 0; i < 2; ++i)
         sum[2 + i] = fresh * local[2 + i] +
-                     old * (decay.mantissa * sum[2 + i] + decay.cross * sum[i]);
+                     old * (decay.mantissa * sum[2 + i] +
+                            (decay.rest * sum[2 + i] + decay.cross * sum[i]));
     }
     for (int i = 0; i < 2; ++i)
-      sum[i] = fresh * local[i] + old * (decay.mantissa * sum[i]);
-    exponent = top;
-  }
-  // The same for sums that were run through the chunk from `start`, at `scale`.
-  MEDURWKV_INLINE void land(const Lanes* run, const Lanes* start, Lanes scale,
-                            const Decay& decay) {
-    const Lanes top = larger(exponent + decay.exponent, scale);
-    const Lanes factor = power_of_two(scale - top);
-    if constexpr (N == 4) {
-      for (int i = 0; i < 2; ++i)
-        sum[2 + i] = factor * (run[2 + i] + decay.slip * start[2 + i] +
-                               decay.cross_slip * start[i]);
-    }
-    for (int i = 0; i < 2; ++i) sum[i] = factor * (run[i] + decay.slip * start[i]);
+      sum[i] = fresh * local[i] + old * (decay.mantissa * sum[i] + decay.rest * sum[i]);
     exponent = top;
   }
 };
@@ -187,17 +185,14 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
     values = decay.step * values + weight * load(tile.v + t * stride);
     weights = decay.step * weights + weight;
   }
-  const Lanes begin[2] = {past.sum[0] * past_factor, past.sum[1] * past_factor};
-  Lanes run[2] = {begin[0], begin[1]};
+  Lanes run[2] = {past.sum[0] * past_factor, past.sum[1] * past_factor};
   Lanes local[2] = {splat(0.0f), splat(0.0f)};
   for (std::ptrdiff_t t = start; t < end; ++t) {
     Lanes weight = load(tile.y + t * stride);
     const Lanes value = load(tile.v + t * stride);
-    if constexpr (Rescaled) {
-      local[0] = decay.step * local[0] + weight * value;
-      local[1] = decay.step * local[1] + weight;
-      weight = weight * factor;
-    }
+    local[0] = decay.step * local[0] + weight * value;
+    local[1] = decay.step * local[1] + weight;
+    if constexpr (Rescaled) weight = weight * factor;
     const float* row = after + (t - start) * 2 * kLanes;
     const Lanes own = decay.bonus * weight;
     const Lanes weighted = weight * value;
@@ -207,10 +202,7 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
     run[0] = decay.step * run[0] + weighted;
     run[1] = decay.step * run[1] + weight;
   }
-  if constexpr (Rescaled)
-    past.pass(local, scale, decay);
-  else
-    past.land(run, begin, scale, decay);
+  past.pass(local, scale, decay);
 }
 
 std::size_t forward_scratch(std::ptrdiff_t tokens, int chunk) {
@@ -251,10 +243,10 @@ MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
   const Lanes factor = power_of_two(scale - top);
   const Lanes future_factor = power_of_two(future.exponent - top);
   const Lanes past_factor = power_of_two(past.exponent - top);
-  Lanes sum[4], begin[4], run[4], local[4];
+  Lanes sum[4], run[4], local[4];
   for (int i = 0; i < 4; ++i) {
     sum[i] = future.sum[i] * future_factor;
-    run[i] = begin[i] = past.sum[i] * past_factor;
+    run[i] = past.sum[i] * past_factor;
     local[i] = splat(0.0f);
   }
   for (std::ptrdiff_t t = end - 1; t >= start; --t) {
@@ -272,13 +264,11 @@ MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
   for (std::ptrdiff_t t = start; t < end; ++t) {
     Lanes weight = load(tile.gk + t * stride);
     const Lanes value = load(tile.v + t * stride);
-    if constexpr (Rescaled) {
-      local[2] = decay.step * local[2] + local[0];
-      local[3] = decay.step * local[3] + local[1];
-      local[0] = decay.step * local[0] + weight * value;
-      local[1] = decay.step * local[1] + weight;
-      weight = weight * factor;
-    }
+    local[2] = decay.step * local[2] + local[0];
+    local[3] = decay.step * local[3] + local[1];
+    local[0] = decay.step * local[0] + weight * value;
+    local[1] = decay.step * local[1] + weight;
+    if constexpr (Rescaled) weight = weight * factor;
     const float* row = after + (t - start) * 4 * kLanes;
     const Lanes own = decay.bonus * weight;
     const Lanes numerator = own * value + (run[0] + load(row));
@@ -297,10 +287,7 @@ MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
     run[0] = decay.step * run[0] + weight * value;
     run[1] = decay.step * run[1] + weight;
   }
-  if constexpr (Rescaled)
-    past.pass(local, scale, decay);
-  else
-    past.land(run, begin, scale, decay);
+  past.pass(local, scale, decay);
   const Lanes grads_local[2] = {p_sum, q_sum};
   grads.pass(grads_local, splat(0.0f) - top, decay);
   float part[kLanes];
@@ -336,17 +323,14 @@ MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
     p_sum = decay.step * p_sum + p;
     q_sum = decay.step * q_sum + p * load(tile.y + t * stride);
   }
-  const Lanes begin[2] = {future.sum[0] * future_factor, future.sum[1] * future_factor};
-  Lanes run[2] = {begin[0], begin[1]};
+  Lanes run[2] = {future.sum[0] * future_factor, future.sum[1] * future_factor};
   Lanes local[2] = {splat(0.0f), splat(0.0f)};
   for (std::ptrdiff_t t = end - 1; t >= start; --t) {
     Lanes p = load(tile.gv + t * stride);
     const Lanes y = load(tile.y + t * stride);
-    if constexpr (Rescaled) {
-      local[0] = decay.step * local[0] + p;
-      local[1] = decay.step * local[1] + p * y;
-      p = p * factor;
-    }
+    local[0] = decay.step * local[0] + p;
+    local[1] = decay.step * local[1] + p * y;
+    if constexpr (Rescaled) p = p * factor;
     const Lanes q = p * y;
     const float* row = before + (t - start) * 2 * kLanes;
     const Lanes weight = load(tile.gk + t * stride) * out_factor;
@@ -357,10 +341,7 @@ MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
     run[0] = decay.step * run[0] + p;
     run[1] = decay.step * run[1] + q;
   }
-  if constexpr (Rescaled)
-    future.pass(local, splat(0.0f) - top, decay);
-  else
-    future.land(run, begin, splat(0.0f) - top, decay);
+  future.pass(local, splat(0.0f) - top, decay);
 }
 
 std::size_t backward_scratch(std::ptrdiff_t tokens, int chunk) {
