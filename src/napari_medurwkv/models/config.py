@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 INIT_MODES = ("fancy", "local", "global")
+MAY_BE_ZERO = ("shift_pixels", "extra_extractors")
 
 
 class ModelError(MedurwkvError, ValueError):
@@ -86,8 +87,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             self._check_kind(field.name, str(field.type))
-        if self.shift_pixels < 0:
-            raise ModelError("shift_pixels has to be 0 or more.")
         if not 0 <= self.shift_gamma <= 0.25:
             raise ModelError("shift_gamma has to lie between 0 and 0.25.")
         if not 0 <= self.drop_path < 1:
@@ -104,7 +103,7 @@ class ModelConfig:
         whole = isinstance(value, int) and not isinstance(value, bool)
         number = whole or (isinstance(value, float) and isfinite(value))
         if kind == "int":
-            smallest = 0 if name == "shift_pixels" else 1
+            smallest = 0 if name in MAY_BE_ZERO else 1
             valid = whole and value >= smallest
             wanted = f"a whole number of at least {smallest}"
         elif kind == "bool":
