@@ -7,11 +7,11 @@ import torch
 from napari_medurwkv.training.augment import IntensityChanges, random_crop
 from napari_medurwkv.training.config import AugmentSettings
 
-OFF = dict.fromkeys(
-    "foreground flip quarter_turns affine gain gamma invert shuffle colour tint "
-    "noise blur".split(),
-    0.0,
+CHANGES = (
+    "foreground flip quarter_turns affine gain gamma invert shuffle colour tint noise "
+    "blur"
 )
+OFF = dict.fromkeys(CHANGES.split(), 0.0)
 
 
 def only(**settings: object) -> AugmentSettings:

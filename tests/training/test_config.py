@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from napari_medurwkv.training import ConfigError, TrainConfig, read_config
+from napari_medurwkv.training.config import PairedData
 
 from .conftest import card_values, settings
 
@@ -19,16 +20,18 @@ def written(folder: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["nuclei.yaml"])
-def test_committed_configurations_are_valid(name: str) -> None:
-    config = read_config(BENCHMARKS / name)
-    assert config.data.images.is_absolute()
+@pytest.mark.parametrize(
+    "path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_committed_configurations_are_valid(path: Path) -> None:
+    assert read_config(path).card["name"] == path.stem
 
 
 def test_relative_folders_start_at_the_configuration(tmp_path: Path) -> None:
     values = settings(Path("some"))
-    config = read_config(written(tmp_path, values))
-    assert config.data.images == tmp_path / "some" / "images"
+    data = read_config(written(tmp_path, values)).data
+    assert isinstance(data, PairedData)
+    assert data.images == tmp_path / "some" / "images"
 
 
 def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:

@@ -125,10 +125,8 @@ def test_without_augmentation_input_is_what_inference_computes(discs: Path) -> N
     """The card's recipe, not a likeness of it."""
     from napari_medurwkv.inference.intensity import fit_intensity
 
-    still = dict.fromkeys(
-        "flip quarter_turns affine gain gamma invert shuffle colour tint noise blur".split(),
-        0,
-    )
+    names = "flip quarter_turns affine gain gamma invert shuffle colour tint noise blur"
+    still = dict.fromkeys(names.split(), 0)
     config = TrainConfig.model_validate(settings(discs, augment=still, crop=64))
     card = card_of(config)
     pair = read_pairs(paired(discs))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_an_encoder_from_a_file_is_frozen_at_first(discs: Path, tmp_path: Path) 
         for parameter in start.encoder.parameters():
             parameter.add_(0.01)
     card = TrainConfig.model_validate(settings(discs)).model_card(
-        metrics=(), training="", date="2020-01-01"
+        metrics=(), training="", date=datetime.date(2020, 1, 1)
     )
     source = save_checkpoint(
         tmp_path / "start.safetensors", start, card, dtype="float32"

@@ -146,14 +146,15 @@ def train(
         Go on from ``last.ckpt``; a run whose budget is spent is only measured and
         written again.
     network : torch.nn.Module, optional
-        Train this one instead of the configuration's, for comparisons.
+        Train this one instead of the configuration's, for comparisons. No checkpoint
+        can describe it: it is measured, and its weights stay in ``last.ckpt``.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Path
-        The checkpoint.
+        The checkpoint; ``last.ckpt`` where `network` was given.
 
     Raises
     ------
@@ -184,10 +185,11 @@ def train(
     card = config.model_card(metrics=(), training="", date=_today())
     data = RunData(config, card)
     frozen: frozenset[str] = frozenset()
-    if network is None:
-        network, frozen = _network(config, card)
+    trained = network
+    if trained is None:
+        trained, frozen = _network(config, card)
     module = SegmentationModule(
-        network, config, len(card.output_values), data.validator, frozen
+        trained, config, len(card.output_values), data.validator, frozen
     )
     trainer = _trainer(config, output, progress=progress)
     with _quiet():
@@ -197,6 +199,8 @@ def train(
         trainer.save_checkpoint(last)
         data.everything = True
         (figures,) = trainer.validate(module, data, verbose=False)
+    if network is not None:
+        return last
     path = output / f"{card.name}.safetensors"
     if trainer.is_global_zero:
         _write(path, module, data, config, figures, trainer.global_step)

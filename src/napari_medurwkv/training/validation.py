@@ -68,7 +68,7 @@ class PairedValidator:
     def __init__(
         self, images: Sequence[LabelledImage], card: ModelCard, instances: bool
     ) -> None:
-        self._images = sorted(images, key=lambda pair: (pair.kind, pair.name))
+        self.images = sorted(images, key=lambda pair: (pair.kind, pair.name))
         self._card = card
         self._instances = instances
         self._names = {c.value: c.name for c in card.foreground}
@@ -76,7 +76,7 @@ class PairedValidator:
 
     def __len__(self) -> int:
         """Images that there are."""
-        return len(self._images)
+        return len(self.images)
 
     def measure(self, network: nn.Module, number: int) -> dict[str, float]:
         """Dice of the foreground (and AJI), of image `number`."""
@@ -84,7 +84,7 @@ class PairedValidator:
         from napari_medurwkv.inference import segment
         from napari_medurwkv.measure import agreement
 
-        pair = self._images[number]
+        pair = self.images[number]
         model = Model(network, self._card, Path("unsaved.safetensors"), "0" * 64)
         found = segment(
             pair.image,
