@@ -27,8 +27,7 @@ namespace {
 
 enum Status : int { kDone = 0, kOutOfMemory = 1 };
 
-constexpr double kSteepest = 16.0;        // |w|·chunk of the tile kernels
-constexpr std::ptrdiff_t kWorthSharing = 16384;  // values
+constexpr std::ptrdiff_t kWorthSharing = 16384;  // values; below, one thread is faster
 
 template <typename Real>
 struct Problem {
@@ -124,20 +123,15 @@ void scan_channels(const Problem<Real>& x, std::ptrdiff_t b, std::ptrdiff_t from
   }
 }
 
-// The longest chunk over which these channels' decay is moderate, or 0.
-int chunk_for(const float* w, const float* u, std::ptrdiff_t count,
+// Whether these channels' decay and bonus are moderate enough for the tile kernels.
+bool moderate(const float* w, const float* u, std::ptrdiff_t count,
               std::ptrdiff_t tokens) {
-  double steepest = 0.0;
+  const auto reach = static_cast<double>(tokens < kChunk ? tokens : kChunk);
   for (std::ptrdiff_t c = 0; c < count; ++c) {
-    if (!(std::fabs(u[c]) <= kSteepest)) return 0;
-    if (!(std::fabs(w[c]) <= kSteepest)) return 0;
-    if (std::fabs(w[c]) > steepest) steepest = std::fabs(w[c]);
+    if (!(std::fabs(u[c]) <= kSteepest)) return false;
+    if (!(std::fabs(w[c]) * reach <= kSteepest)) return false;
   }
-  for (int chunk = kLongestChunk; chunk >= 16; chunk /= 2) {
-    const auto reach = static_cast<double>(tokens < chunk ? tokens : chunk);
-    if (steepest * reach <= kSteepest) return chunk;
-  }
-  return 0;
+  return true;
 }
 
 void gather(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
@@ -157,7 +151,7 @@ void scatter(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
 constexpr std::ptrdiff_t kMostLanes = 16;
 
 // The last channels, too few to fill a tile: computed on a padded copy.
-void narrow_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
+void narrow_tile(const Problem<float>& x, const TileKernels& kernels,
                  std::ptrdiff_t b, std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t lanes = kernels.lanes, count = x.channels - from;
   const std::ptrdiff_t at = b * x.tokens * x.channels + from, size = x.tokens * lanes;
@@ -177,7 +171,7 @@ void narrow_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
   if (back) {
     gather(x.y + at, x.tokens, x.channels, count, lanes, y);
     gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
-    kernels.backward({x.tokens, lanes, chunk, w, u, k, v, y, space + copies * size,
+    kernels.backward({x.tokens, lanes, w, u, k, v, y, space + copies * size,
                       grad, gk, gv, gw, gu});
     scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
     scatter(gv, x.tokens, x.channels, count, lanes, x.gv + at);
@@ -186,17 +180,17 @@ void narrow_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
       x.gu[b * x.channels + from + c] = gu[c];
     }
   } else {
-    kernels.forward({x.tokens, lanes, chunk, w, u, k, v, y, space + copies * size,
+    kernels.forward({x.tokens, lanes, w, u, k, v, y, space + copies * size,
                      nullptr, nullptr, nullptr, nullptr, nullptr});
     scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
   }
 }
 
-void full_tile(const Problem<float>& x, const TileKernels& kernels, int chunk,
-               std::ptrdiff_t b, std::ptrdiff_t from, float* space) {
+void full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
+                std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t at = b * x.tokens * x.channels + from;
   const std::ptrdiff_t place = b * x.channels + from;
-  Tile tile{x.tokens, x.channels, chunk,   x.w + from, x.u + from, x.k + at, x.v + at,
+  Tile tile{x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at,
             x.y + at, space,      nullptr, nullptr,    nullptr,    nullptr,  nullptr};
   if (x.grad == nullptr) {
     kernels.forward(tile);
@@ -215,16 +209,15 @@ int solve(const Problem<float>& x, int level, int threads) {
   const std::ptrdiff_t lanes = kernels.lanes;
   const std::ptrdiff_t tiles = (x.channels + lanes - 1) / lanes;
   const bool back = x.grad != nullptr, narrow = x.channels % lanes != 0;
-  // The shortest chunk needs the most room for carries.
-  const std::size_t scratch = back ? kernels.backward_scratch(x.tokens, 16)
-                                   : kernels.forward_scratch(x.tokens, 16);
+  const std::size_t scratch =
+      back ? kernels.backward_scratch(x.tokens) : kernels.forward_scratch(x.tokens);
   const std::size_t copies = narrow ? (back ? 6 : 3) : 0;
   std::size_t bytes =
       sizeof(float) * (scratch + copies * static_cast<std::size_t>(x.tokens * lanes));
   const std::size_t states = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
   bool scans = false;
   for (std::ptrdiff_t c = 0; c < x.channels && !scans; ++c)
-    scans = chunk_for(x.w + c, x.u + c, 1, x.tokens) == 0;
+    scans = !moderate(x.w + c, x.u + c, 1, x.tokens);
   if (scans && states > bytes) bytes = states;
   if (x.batch * x.tokens * x.channels < kWorthSharing && !scans) threads = 1;
   return share(x.batch * tiles, threads, bytes,
@@ -232,13 +225,12 @@ int solve(const Problem<float>& x, int level, int threads) {
                  const std::ptrdiff_t b = task / tiles, from = task % tiles * lanes;
                  const std::ptrdiff_t left = x.channels - from;
                  const std::ptrdiff_t count = left < lanes ? left : lanes;
-                 const int chunk = chunk_for(x.w + from, x.u + from, count, x.tokens);
-                 if (chunk == 0)
+                 if (!moderate(x.w + from, x.u + from, count, x.tokens))
                    scan_channels(x, b, from, from + count, space.as<ScanState>());
                  else if (count < lanes)
-                   narrow_tile(x, kernels, chunk, b, from, space.as<float>());
+                   narrow_tile(x, kernels, b, from, space.as<float>());
                  else
-                   full_tile(x, kernels, chunk, b, from, space.as<float>());
+                   full_tile(x, kernels, b, from, space.as<float>());
                });
 }
 

@@ -119,16 +119,17 @@ MEDURWKV_INLINE Lanes within_key_limit(Lanes k) {
   return where_below(splat(kKeyLimit), k, splat(kKeyLimit), k);
 }
 
-// Binary exponent of e^k.
+// Binary exponent of e^k, of keys within the limit.
 MEDURWKV_INLINE Lanes binary_exponent(Lanes k) {
-  return nearest_whole(within_key_limit(k) * splat(kLog2E));
+  return nearest_whole(k * splat(kLog2E));
 }
 
 // e^k / 2^scale: the whole part of the logarithm never leaves the integers, so
 // the error stays at one unit in the last place however large k and scale are.
+// Keys may lie below the limit: they count as zero beside a scale within it.
 MEDURWKV_INLINE Lanes exponential(Lanes k, Lanes scale) {
-  k = within_key_limit(k);
-  const Lanes whole = nearest_whole(k * splat(kLog2E));
+  const Lanes rounded = k * splat(kLog2E) + splat(kRounder);
+  const Lanes whole = rounded - splat(kRounder);
   // ln 2 in two parts; the first has few enough bits to make the product exact.
   const Lanes r = (k - whole * splat(0.693359375f)) - whole * splat(-2.12194440e-4f);
   // Taylor coefficients, the last ones adjusted to spread the error over |r| < 0.35.
@@ -139,9 +140,9 @@ MEDURWKV_INLINE Lanes exponential(Lanes k, Lanes scale) {
   p = p * r + splat(1.6666665459e-1f);
   p = p * r + splat(5.0000001201e-1f);
   p = p * (r * r) + r + splat(1.0f);
-  const Lanes exponent = whole - scale;
-  const Lanes power = shift_to_exponent(exponent + splat(kRounder + 127.0f));
-  return where_below(exponent, splat(kFaintest), splat(0.0f), p * power);
+  const Lanes exponent = rounded - (scale - splat(127.0f));
+  return where_below(exponent, splat(kRounder + 127.0f + kFaintest), splat(0.0f),
+                     p * shift_to_exponent(exponent));
 }
 
 }  // namespace medurwkv::MEDURWKV_ISA

@@ -5,14 +5,15 @@
 
 namespace medurwkv {
 
-// Tokens that share one scale at most; steeper decays use shorter chunks.
-constexpr int kLongestChunk = 32;
+// Tokens that share one scale.
+constexpr int kChunk = 16;
+// Largest decay over a chunk, |w|·tokens in nats, and largest |u|, that tiles take.
+constexpr double kSteepest = 16.0;
 
 // One sequence of `lanes` neighbouring channels. Row t of k starts at k + t * stride.
 struct Tile {
   std::ptrdiff_t tokens;
   std::ptrdiff_t stride;
-  int chunk;  // tokens per chunk: 32 or 16
   const float* w;
   const float* u;
   const float* k;
@@ -29,9 +30,9 @@ struct Tile {
 
 struct TileKernels {
   int lanes;
-  // Floats of scratch memory for so many tokens in chunks of so many.
-  std::size_t (*forward_scratch)(std::ptrdiff_t tokens, int chunk);
-  std::size_t (*backward_scratch)(std::ptrdiff_t tokens, int chunk);
+  // Floats of scratch memory for so many tokens.
+  std::size_t (*forward_scratch)(std::ptrdiff_t tokens);
+  std::size_t (*backward_scratch)(std::ptrdiff_t tokens);
   void (*forward)(const Tile&);
   void (*backward)(const Tile&);
 };

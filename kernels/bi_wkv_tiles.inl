@@ -1,7 +1,7 @@
 // Bi-WKV of one tile of channels, forward and backward; see docs/kernels.md.
 //
-// The sequence is cut into chunks of at most 32 tokens over which the decay stays
-// within e^16. A chunk's weights e^k are kept relative to a power of two of their
+// The sequence is cut into chunks of 16 tokens over which the decay stays within
+// e^16. A chunk's weights e^k are kept relative to a power of two of their
 // own, its scale. What comes in from the left and the right, the carries, are
 // mantissas with a whole binary exponent each. If no carry exceeds a chunk's scale
 // by more than kHeadroom bits, everything in the chunk is computed at that scale
@@ -17,12 +17,15 @@ constexpr float kHeadroom = 16.0f;
 constexpr float kNoTerms = -1e9f;  // exponent of an empty sum
 
 // e^x for |x| up to 17, to 14 digits.
-MEDURWKV_INLINE double exact_exponential(double x) {
-  const double r = x * (1.0 / 256);
-  double p = 1.0;
-  for (int i = 9; i > 0; --i) p = 1.0 + p * r / i;
-  for (int i = 0; i < 8; ++i) p *= p;
-  return p;
+MEDURWKV_INLINE void exact_exponentials(const double* x, double* y) {
+  constexpr double reciprocals[] = {1.0 / 8, 1.0 / 7, 1.0 / 6, 1.0 / 5,
+                                    1.0 / 4, 1.0 / 3, 1.0 / 2, 1.0};
+  constexpr double part = 1.0 / 256;
+  for (int i = 0; i < kLanes; ++i) y[i] = 1.0 + x[i] * part / 9;
+  for (const double reciprocal : reciprocals)
+    for (int i = 0; i < kLanes; ++i) y[i] = 1.0 + y[i] * (x[i] * part) * reciprocal;
+  for (int doubling = 0; doubling < 8; ++doubling)
+    for (int i = 0; i < kLanes; ++i) y[i] *= y[i];
 }
 
 // What the decay does to a tile's channels over one token and over one chunk.
@@ -39,40 +42,49 @@ struct Decay {
 MEDURWKV_INLINE Decay make_decay(const Tile& tile) {
   float step[kLanes], bonus[kLanes], mantissa[kLanes], rest[kLanes];
   float exponent[kLanes], fraction[kLanes], cross[kLanes];
+  double x[kLanes], over_token[kLanes], over_chunk[kLanes];
+  for (int i = 0; i < kLanes; ++i) x[i] = tile.u[i];
+  exact_exponentials(x, over_token);
+  for (int i = 0; i < kLanes; ++i) bonus[i] = static_cast<float>(over_token[i]);
+  for (int i = 0; i < kLanes; ++i) x[i] = -static_cast<double>(tile.w[i]);
+  exact_exponentials(x, over_token);
   for (int i = 0; i < kLanes; ++i) {
-    const double exact = exact_exponential(-static_cast<double>(tile.w[i]));
-    step[i] = static_cast<float>(exact);
-    bonus[i] = static_cast<float>(exact_exponential(tile.u[i]));
-    double over_chunk = exact;
-    for (int length = 1; length < tile.chunk; length *= 2) over_chunk *= over_chunk;
+    over_chunk[i] = over_token[i];
+    for (int length = 1; length < kChunk; length *= 2) over_chunk[i] *= over_chunk[i];
+  }
+  for (int i = 0; i < kLanes; ++i) {
     std::int64_t bits;
-    std::memcpy(&bits, &over_chunk, sizeof bits);
+    std::memcpy(&bits, &over_chunk[i], sizeof bits);
     const int binary = static_cast<int>(bits >> 52) - 1023;
     const std::int64_t inverse_bits = static_cast<std::int64_t>(1023 - binary) << 52;
     double inverse;
     std::memcpy(&inverse, &inverse_bits, sizeof inverse);
+    const double scaled = over_chunk[i] * inverse;
+    step[i] = static_cast<float>(over_token[i]);
     exponent[i] = static_cast<float>(binary);
-    mantissa[i] = static_cast<float>(over_chunk * inverse);
-    rest[i] = static_cast<float>(over_chunk * inverse - mantissa[i]);
-    fraction[i] = static_cast<float>(tile.w[i] * (-1.4426950408889634 * tile.chunk) -
-                                     binary);
-    cross[i] = static_cast<float>(tile.chunk * (over_chunk * inverse / exact));
+    mantissa[i] = static_cast<float>(scaled);
+    rest[i] = static_cast<float>(scaled - mantissa[i]);
+    fraction[i] = static_cast<float>(x[i] * (1.4426950408889634 * kChunk) - binary);
+    cross[i] = static_cast<float>(kChunk * scaled / over_token[i]);
   }
   return {load(step),     load(bonus),    load(mantissa), load(rest),
           load(exponent), load(fraction), load(cross)};
 }
 
 // A carry of N sums with one exponent. It is handed on from chunk to chunk rather than
-// run through the tokens, so that it is rounded once per chunk, not once per token.
+// run through the tokens, and what rounding takes away is added again at the next
+// chunk, so that the error does not grow with the length of the sequence.
 template <int N>
 struct Carry {
   Lanes sum[N];
+  Lanes lost[2];  // by rounding, of sums 0 and 1
   Lanes exponent;
   // Binary orders of growth, below 1, that the exponent does not count yet.
   Lanes drift;
 
   MEDURWKV_INLINE void clear() {
     for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
+    lost[0] = lost[1] = splat(0.0f);
     exponent = splat(kNoTerms);
     drift = splat(0.0f);
   }
@@ -106,8 +118,18 @@ struct Carry {
                      old * (decay.mantissa * sum[2 + i] +
                             (decay.rest * sum[2 + i] + decay.cross * sum[i]));
     }
-    for (int i = 0; i < 2; ++i)
-      sum[i] = fresh * local[i] + old * (decay.mantissa * sum[i] + decay.rest * sum[i]);
+    // Where the carry fades little, only the change is rounded and what is lost is kept.
+    const Lanes kept = old * decay.mantissa, rest = old * decay.rest;
+    const Lanes one = splat(1.0f), half = splat(0.5f), none = splat(0.0f);
+    const Lanes steady = where_below(kept, half, none, one);
+    const Lanes change = kept - steady;
+    for (int i = 0; i < 2; ++i) {
+      const Lanes before = steady * sum[i];
+      const Lanes added =
+          fresh * local[i] + change * sum[i] + (rest * sum[i] + kept * lost[i]);
+      sum[i] = before + added;
+      lost[i] = added - (sum[i] - before);
+    }
     exponent = top;
   }
 };
@@ -115,13 +137,32 @@ struct Carry {
 constexpr std::ptrdiff_t kCarry2 = 3 * kLanes;
 constexpr std::ptrdiff_t kCarry4 = 5 * kLanes;
 
-MEDURWKV_INLINE std::ptrdiff_t chunk_count(std::ptrdiff_t tokens, int chunk) {
-  return (tokens + chunk - 1) / chunk;
+MEDURWKV_INLINE std::ptrdiff_t chunk_count(std::ptrdiff_t tokens) {
+  return (tokens + kChunk - 1) / kChunk;
 }
 
 MEDURWKV_INLINE std::ptrdiff_t chunk_end(const Tile& tile, std::ptrdiff_t start) {
-  const std::ptrdiff_t end = start + tile.chunk;
+  const std::ptrdiff_t end = start + kChunk;
   return end < tile.tokens ? end : tile.tokens;
+}
+
+// Writes one chunk's weights e^k / 2^scale and adds them up from right to left.
+template <int N, bool Limited>
+MEDURWKV_INLINE void weigh_chunk(const Tile& tile, const Decay& decay,
+                                 std::ptrdiff_t start, std::ptrdiff_t end, Lanes scale,
+                                 float* weights, Lanes* sum) {
+  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+    Lanes key = load(tile.k + t * tile.stride);
+    if constexpr (Limited) key = within_key_limit(key);
+    const Lanes weight = exponential(key, scale);
+    store(weights + t * tile.stride, weight);
+    if constexpr (N == 4) {
+      sum[2] = decay.step * sum[2] + sum[0];
+      sum[3] = decay.step * sum[3] + sum[1];
+    }
+    sum[0] = decay.step * sum[0] + weight * load(tile.v + t * tile.stride);
+    sum[1] = decay.step * sum[1] + weight;
+  }
 }
 
 // Right to left over the chunks: writes e^k at each chunk's scale to `weights` and
@@ -129,36 +170,24 @@ MEDURWKV_INLINE std::ptrdiff_t chunk_end(const Tile& tile, std::ptrdiff_t start)
 template <int N>
 MEDURWKV_INLINE void weigh(const Tile& tile, const Decay& decay, float* weights,
                            float* scales, float* carries) {
-  const std::ptrdiff_t stride = tile.stride;
   constexpr std::ptrdiff_t size = (N + 1) * kLanes;
   Carry<N> carry;
   carry.clear();
-  for (std::ptrdiff_t c = chunk_count(tile.tokens, tile.chunk) - 1; c >= 0; --c) {
-    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
-    Lanes largest = load(tile.k + start * stride);
-    Lanes other = largest;
-    std::ptrdiff_t t = start + 1;
-    for (; t + 1 < end; t += 2) {
-      largest = larger(largest, load(tile.k + t * stride));
-      other = larger(other, load(tile.k + (t + 1) * stride));
-    }
-    if (t < end) largest = larger(largest, load(tile.k + t * stride));
-    const Lanes scale = binary_exponent(larger(largest, other));
+  for (std::ptrdiff_t c = chunk_count(tile.tokens) - 1; c >= 0; --c) {
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
+    Lanes largest = load(tile.k + start * tile.stride);
+    for (std::ptrdiff_t t = start + 1; t < end; ++t)
+      largest = larger(largest, load(tile.k + t * tile.stride));
+    const Lanes limited = within_key_limit(largest);
+    const Lanes scale = binary_exponent(limited);
     store(scales + c * kLanes, scale);
     carry.save(carries + c * size);
-
     Lanes sum[N];
     for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
-    for (t = end - 1; t >= start; --t) {
-      const Lanes weight = exponential(load(tile.k + t * stride), scale);
-      store(weights + t * stride, weight);
-      if constexpr (N == 4) {
-        sum[2] = decay.step * sum[2] + sum[0];
-        sum[3] = decay.step * sum[3] + sum[1];
-      }
-      sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
-      sum[1] = decay.step * sum[1] + weight;
-    }
+    if (any_below(limited, largest) || any_below(largest, limited))
+      weigh_chunk<N, true>(tile, decay, start, end, scale, weights, sum);
+    else
+      weigh_chunk<N, false>(tile, decay, start, end, scale, weights, sum);
     carry.pass(sum, scale, decay);
   }
 }
@@ -205,13 +234,13 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
   past.pass(local, scale, decay);
 }
 
-std::size_t forward_scratch(std::ptrdiff_t tokens, int chunk) {
-  return static_cast<std::size_t>(chunk_count(tokens, chunk) * (kLanes + kCarry2) +
-                                  2 * kLongestChunk * kLanes);
+std::size_t forward_scratch(std::ptrdiff_t tokens) {
+  return static_cast<std::size_t>(chunk_count(tokens) * (kLanes + kCarry2) +
+                                  2 * kChunk * kLanes);
 }
 
 void forward(const Tile& tile) {
-  const std::ptrdiff_t chunks = chunk_count(tile.tokens, tile.chunk);
+  const std::ptrdiff_t chunks = chunk_count(tile.tokens);
   const Decay decay = make_decay(tile);
   float* scales = tile.scratch;
   float* carries = scales + chunks * kLanes;
@@ -220,7 +249,7 @@ void forward(const Tile& tile) {
   Carry<2> past, future;
   past.clear();
   for (std::ptrdiff_t c = 0; c < chunks; ++c) {
-    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
     const Lanes scale = load(scales + c * kLanes);
     future.restore(carries + c * kCarry2);
     const Lanes highest = larger(past.exponent, future.exponent);
@@ -344,14 +373,14 @@ MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
   future.pass(local, splat(0.0f) - top, decay);
 }
 
-std::size_t backward_scratch(std::ptrdiff_t tokens, int chunk) {
+std::size_t backward_scratch(std::ptrdiff_t tokens) {
   return static_cast<std::size_t>(
-      chunk_count(tokens, chunk) * (2 * kLanes + kCarry4 + kCarry2) +
-      4 * kLongestChunk * kLanes);
+      chunk_count(tokens) * (2 * kLanes + kCarry4 + kCarry2) +
+      4 * kChunk * kLanes);
 }
 
 void backward(const Tile& tile) {
-  const std::ptrdiff_t chunks = chunk_count(tile.tokens, tile.chunk);
+  const std::ptrdiff_t chunks = chunk_count(tile.tokens);
   const Decay decay = make_decay(tile);
   float* scales = tile.scratch;
   float* tops = scales + chunks * kLanes;
@@ -366,7 +395,7 @@ void backward(const Tile& tile) {
   past.clear();
   grads.clear();
   for (std::ptrdiff_t c = 0; c < chunks; ++c) {
-    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
     const Lanes scale = load(scales + c * kLanes);
     future.restore(carries + c * kCarry4);
     grads.save(grad_carries + c * kCarry2);
@@ -386,7 +415,7 @@ void backward(const Tile& tile) {
   Carry<2> grads_after;
   grads_after.clear();
   for (std::ptrdiff_t c = chunks - 1; c >= 0; --c) {
-    const std::ptrdiff_t start = c * tile.chunk, end = chunk_end(tile, start);
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
     const Lanes scale = load(scales + c * kLanes), top = load(tops + c * kLanes);
     grads.restore(grad_carries + c * kCarry2);
     const Lanes own = splat(0.0f) - top;
