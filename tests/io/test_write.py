@@ -148,7 +148,7 @@ def test_what_does_not_come_back_is_not_kept(
         honest(path, *args, **kwargs)
         content = path.read_bytes()
         broken = damage == "broken file"
-        path.write_bytes(content[: len(content) // 2] if broken else other)
+        path.write_bytes(content[: len(content) // 4] if broken else other)
 
     monkeypatch.setattr(write_module, writer, spoiling)
     with pytest.raises(OutputError, match="did not come back"):

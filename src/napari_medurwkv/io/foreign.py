@@ -8,6 +8,7 @@ came from. Knows napari's vocabulary, but does not import napari.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,9 +249,9 @@ def _of_file(
     file_geometry = image.geometry
     original = file_geometry.to_source(image.array)
     layer = np.asarray(data)
-    if image.rgb and layer.ndim == len(shape) + 1:
-        layer = layer[..., :3]
-    turns = matching_turns(layer, original)
+    if image.rgb:
+        layer = layer[..., :3]  # without alpha
+    turns = matching_turns(layer, original, colour=image.rgb)
     if len(turns) != 1:
         reason = "is symmetric" if turns else "holds other values than its file"
         return (
@@ -333,19 +334,23 @@ def _linear(
     shear: ArrayLike | None,
     affine: ArrayLike | None,
 ) -> NDArray[np.float64]:
-    """Compose the linear part as napari does: affine, rotate, shear, then scale."""
-    matrix = (
-        np.eye(ndim) if scale is None else np.diag(np.asarray(scale, float)[-ndim:])
-    )
+    """Compose the linear part as napari does: affine, rotate, shear, then scale.
+
+    Of a layer with leading axes (time) only the last, spatial ones count.
+    """
+    matrix = np.eye(ndim)
+    if scale is not None:
+        matrix = np.diag(np.asarray(scale, dtype=np.float64)[-ndim:])
     if shear is not None:
         values = np.asarray(shear, dtype=np.float64)
         if values.ndim == 1:
-            upper = np.eye(ndim)
-            upper[np.triu_indices(ndim, 1)] = values
+            upper = np.eye((1 + math.isqrt(1 + 8 * len(values))) // 2)
+            upper[np.triu_indices(len(upper), 1)] = values
             values = upper
-        matrix = values @ matrix
+        matrix = values[-ndim:, -ndim:] @ matrix
     if rotate is not None:
-        matrix = np.asarray(rotate, dtype=np.float64) @ matrix
+        matrix = np.asarray(rotate, dtype=np.float64)[-ndim:, -ndim:] @ matrix
     if affine is not None:
-        matrix = np.asarray(affine, dtype=np.float64)[:-1, :-1] @ matrix
+        linear = np.asarray(affine, dtype=np.float64)[:-1, :-1]
+        matrix = linear[-ndim:, -ndim:] @ matrix
     return matrix

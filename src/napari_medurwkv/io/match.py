@@ -18,13 +18,17 @@ SAMPLES = 2048
 Turn = tuple[tuple[int, int], ...]
 
 
-def matching_turns(turned: NDArray[Any], original: NDArray[Any]) -> list[Turn]:
+def matching_turns(
+    turned: NDArray[Any], original: NDArray[Any], *, colour: bool = False
+) -> list[Turn]:
     """List the permutations with flips under which two arrays hold the same values.
 
     Parameters
     ----------
     turned, original : ndarray
-        2D or 3D, both with or both without a trailing colour axis of the same length.
+        2D or 3D.
+    colour : bool
+        Whether both have a trailing colour axis, which stays where it is.
 
     Returns
     -------
@@ -32,10 +36,8 @@ def matching_turns(turned: NDArray[Any], original: NDArray[Any]) -> list[Turn]:
         Per axis of `turned`: the axis of `original` and +1 or -1. One entry as a rule;
         none where the values differ, several where the image is symmetric.
     """
-    colour = turned.ndim > 2 and original.ndim == turned.ndim
-    colour = colour and turned.shape[-1] == original.shape[-1] == 3
     ndim = turned.ndim - colour
-    if original.ndim - colour != ndim:
+    if turned.ndim != original.ndim or turned.shape[ndim:] != original.shape[ndim:]:
         return []
     tolerance = _tolerance(original)
     generator = np.random.default_rng(0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from tifffile import TiffFile, TiffPageSeries
+    from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 __all__ = ["read_tiff", "tiff_frame_count", "write_tiff"]
 
@@ -80,8 +80,7 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
             values = _values(path, file, series, axes, chosen)
             values, notes = _meaning(path, series, values, axes, labels)
             spacing, unit, said = _spacing(file, series, axes)
-            tag = series.keyframe.tags.get(ORIENTATION_TAG)
-            orientation = int(tag.value) if tag is not None else 1
+            orientation = _orientation(series.keyframe)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders of hostile files raise anything
@@ -93,7 +92,7 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         values, replaced = clean_values(values, str(path))
         notes += replaced
     shape = values.shape[:-1] if rgb else values.shape
-    turned: tuple[tuple[int, int], ...] = EXIF_ORNT.get(orientation, EXIF_ORNT[1])
+    turned: tuple[tuple[int, int], ...] = EXIF_ORNT[orientation]
     if len(shape) == 3:
         turned = ((0, 1), *((axis + 1, sign) for axis, sign in turned))
     geometry = Geometry.plain(
@@ -106,7 +105,7 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
             path=str(path.absolute()),
             shape=axes.shape,
             frame=chosen,
-            exif_orientation=orientation if orientation in EXIF_ORNT else 1,
+            exif_orientation=orientation,
         ),
     )
     name = re.sub(r"(\.ome)?\.tiff?$", "", path.name, flags=re.IGNORECASE)
@@ -248,6 +247,7 @@ def _values(
 
 def _values_through_pillow(path: Path, series: TiffPageSeries) -> NDArray[Any]:
     """Decode LZW, JPEG and fax pages: Pillow carries libtiff, tifffile does not."""
+    from PIL.Image import DecompressionBombError
     from PIL.TiffImagePlugin import TiffImageFile
 
     pages = []
@@ -256,14 +256,34 @@ def _values_through_pillow(path: Path, series: TiffPageSeries) -> NDArray[Any]:
             if page is None:
                 raise ImageError(f"{path} is damaged: a page is missing.")
             picture.seek(page.index)
-            pages.append(np.asarray(picture))
+            try:
+                upright = np.asarray(picture)
+            except DecompressionBombError as error:
+                raise _needs_decoder(path) from error
+            pages.append(_as_stored(upright, page))
     values = np.stack(pages)
     if values.size != np.prod(series.shape) or values.dtype.kind not in "biuf":
-        raise ImageError(
-            f"{path} is compressed in a way that needs another decoder: run "
-            "pip install imagecodecs, or save it without compression."
-        )
+        raise _needs_decoder(path)
     return values.reshape(series.shape)
+
+
+def _as_stored(upright: NDArray[Any], page: TiffPage | TiffFrame) -> NDArray[Any]:
+    """Undo the turning by the orientation tag that Pillow does on its own."""
+    turned = EXIF_ORNT[_orientation(page.keyframe)]
+    stored_shape = (page.keyframe.imagelength, page.keyframe.imagewidth)
+    return Geometry.plain(stored_shape, ornt=turned).to_source(upright)
+
+
+def _orientation(page: TiffPage) -> int:
+    tag = page.tags.get(ORIENTATION_TAG)
+    return int(tag.value) if tag is not None and tag.value in EXIF_ORNT else 1
+
+
+def _needs_decoder(path: Path) -> ImageError:
+    return ImageError(
+        f"{path} is compressed in a way that needs another decoder: run "
+        "pip install imagecodecs, or save it without compression."
+    )
 
 
 def _meaning(

@@ -156,11 +156,11 @@ def _smallest(
 
 def _same_size(back: Image, geometry: Geometry) -> bool:
     """Whether a raster file tells the pixel size of its image."""
-    sizes = [
+    written, meant = (
         np.array(g.display_spacing) * (g.mm_per_unit or 0.0)
         for g in (back.geometry, geometry)
-    ]
-    return np.allclose(*sizes, rtol=1e-6, atol=0)
+    )
+    return np.allclose(written, meant, rtol=1e-6, atol=0)
 
 
 def _spoilt(target: Path) -> OutputError:
