@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_medurwkv.errors import GeometryError, ImageError, OutputError
-from napari_medurwkv.geometry import Geometry
+from napari_medurwkv.geometry import Geometry, resample_labels
 from napari_medurwkv.io import (
     frame_count,
     image_from_array,
@@ -98,6 +98,14 @@ class TestRealScans:
             again = read_labels(out)
             np.testing.assert_array_equal(again.array, mask)
             out.unlink()
+
+    def test_a_mask_of_one_orientation_agrees_with_another_in_the_world(self, files):
+        first = read_image(files[0])
+        mask = pseudo_mask(first.array)
+        for path in files[1:]:
+            geometry = read_image(path).geometry
+            brought = resample_labels(mask, first.geometry, geometry)
+            np.testing.assert_array_equal(brought, mask, err_msg=path.name)
 
     def test_voxels_are_those_that_nibabel_reads(self, shared_data):
         for name in ("t2_oblique", "ct_abdomen_3mm", "ct_abdomen_3mm_organs"):

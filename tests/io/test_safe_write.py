@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,30 @@ def test_a_disk_that_really_takes_no_more(name, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_untouched(path)
     write_labels(path, labels, geometry, overwrite=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 64 kB, where the system lets us have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting a small disk needs an administrator")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk):
+    labels = np.random.default_rng(0).integers(0, 200, (400, 400)).astype(np.uint8)
+    path = small_disk / "mask.nii.gz"
+    path.write_bytes(OLD)
+    with pytest.raises(OutputError, match="no space left"):
+        write_labels(path, labels, Geometry.plain(labels.shape), overwrite=True)
+    assert_untouched(path)
 
 
 def test_a_process_killed_while_writing_leaves_the_old_file(target):

@@ -161,7 +161,7 @@ def write_nifti(path: Path, header: Any, array: NDArray[Any]) -> None:
             _write_content(file, header, array)
             return
         # No time and no name inside: equal masks are equal files.
-        with gzip.GzipFile("", "wb", 6, fileobj=file, mtime=0) as packed:
+        with gzip.GzipFile("", "wb", 4, fileobj=file, mtime=0) as packed:
             _write_content(packed, header, array)
 
 
