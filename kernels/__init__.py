@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napari_medurwkv.kernels._dispatch import Backend, backend_for
-from napari_medurwkv.kernels._operator import bi_wkv
-from napari_medurwkv.kernels._reference import bi_wkv_reference
+from ._dispatch import Backend, backend_for
+from ._operator import bi_wkv
+from ._reference import bi_wkv_reference
 
 __all__ = ["Backend", "backend_for", "bi_wkv", "bi_wkv_reference"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from napari_medurwkv.errors import DeviceError
-from napari_medurwkv.kernels import _native, _portable
+
+from . import _native, _portable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +85,7 @@ def backend_for(
 
 
 def implementation_for(device: torch.device) -> Implementation:
-    """Implementation that :func:`backend_for` tells of."""
+    """Return the implementation that :func:`backend_for` tells of."""
     return _choose(device.type, os.environ.get(VARIABLE, ""))[1]
 
 

@@ -13,14 +13,19 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    _Function = ctypes._NamedFuncPointer
+
 __all__ = ["LEVELS", "NativeKernels", "load"]
 
 LEVELS = ("baseline", "avx2", "avx512")
 """Instruction sets by the library's numbers."""
+INTERFACE = 1
+"""Version of the C interface; bi_wkv.cpp counts it up when it changes."""
 
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LIBRARY = Path(__file__).with_name("medurwkv_kernels" + _SUFFIX)
 
+_RUNTIMES = ("libgomp", "libomp", "libiomp5")
 _SHAPE = [ctypes.c_int, ctypes.c_int] + [ctypes.c_int64] * 3
 
 
@@ -43,8 +48,8 @@ class NativeKernels:
                 f"this processor has no {LEVELS[self.level]}, only {LEVELS[best]}"
             )
         self.has_threads = bool(library.medurwkv_has_threads())
-        self._forward = {}
-        self._backward = {}
+        self._forward: dict[torch.dtype, _Function] = {}
+        self._backward: dict[torch.dtype, _Function] = {}
         for dtype, suffix in ((torch.float32, "f32"), (torch.float64, "f64")):
             forward = library[f"medurwkv_bi_wkv_forward_{suffix}"]
             backward = library[f"medurwkv_bi_wkv_backward_{suffix}"]
@@ -129,26 +134,42 @@ def _check(status: int) -> None:
 
 @functools.cache
 def load(path: Path = LIBRARY) -> NativeKernels | str:
-    """Load the library, or say in plain words why it cannot be used."""
+    """Load the library, or say in plain words why it cannot be used.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The library's file.
+
+    Returns
+    -------
+    NativeKernels or str
+        The kernels, or what keeps them from being used.
+    """
     if not path.is_file():
         return f"the compiled library {path.name} is not installed"
     _share_openmp()
     try:
-        return NativeKernels(ctypes.CDLL(str(path)))
+        library = ctypes.CDLL(str(path))
     except OSError as error:
         return f"the compiled library {path.name} cannot be loaded ({error})"
+    version = getattr(library, "medurwkv_interface", None)
+    if version is None or version() != INTERFACE:
+        return f"the compiled library {path.name} belongs to another version"
+    return NativeKernels(library)
 
 
 def _share_openmp() -> None:
-    """Make torch's OpenMP runtime visible to the library, which is linked to none."""
+    """Make torch's OpenMP runtime visible to the library, which is linked to none.
+
+    The library must use the very runtime that torch has loaded: a second one would
+    keep threads of its own, and the two would fight for the processor's cores.
+    """
     if sys.platform != "linux":
         return
     with open("/proc/self/maps", encoding="utf-8") as maps:
-        mapped = {line.split(maxsplit=5)[-1].strip() for line in maps}
-    runtimes = sorted(
-        (path for path in mapped if Path(path).name.startswith(("libgomp", "libomp", "libiomp5"))),
-        key=lambda path: "torch" not in Path(path).parts,
-    )
-    for path in runtimes or ["libgomp.so.1"]:
-        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        return
+        mapped = {Path(line.split(maxsplit=5)[-1].strip()) for line in maps}
+    runtimes = [path for path in mapped if path.name.startswith(_RUNTIMES)]
+    runtimes.sort(key=lambda path: ("torch" not in path.parts, path))
+    for runtime in runtimes[:1]:
+        ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)

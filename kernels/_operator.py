@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from napari_medurwkv.kernels import _dispatch
+from . import _dispatch
 
 __all__ = ["bi_wkv"]
 
-_LIBRARY = torch.library.Library("medurwkv", "DEF")
+# torch leaves this class without types.
+_LIBRARY: Any = torch.library.Library("medurwkv", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("bi_wkv(Tensor w, Tensor u, Tensor k, Tensor v) -> Tensor")
 _LIBRARY.define(
     "bi_wkv_backward(Tensor grad, Tensor w, Tensor u, Tensor k, Tensor v, Tensor y)"

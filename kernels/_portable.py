@@ -94,7 +94,12 @@ def backward(
     """
     tokens = k.shape[1]
     if tokens == 1:
-        return torch.zeros_like(w), torch.zeros_like(u), torch.zeros_like(k), grad.clone()
+        return (
+            torch.zeros_like(w),
+            torch.zeros_like(u),
+            torch.zeros_like(k),
+            grad.clone(),
+        )
     chunk = _chunk_length(w, u, tokens)
     x, scale = _weigh(k, v, chunk)
     past, future, past_scale, future_scale = _scaled_states(x, scale, w, chunk)
@@ -171,7 +176,12 @@ def _weigh(k: Tensor, v: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
 def _fold(x: Tensor, chunk: int, chunks: int, rows: int) -> Tensor:
     """(B, T, C) to (B, chunks, rows, C), padded by zeros."""
     x = pad(x, (0, 0, 0, chunks * chunk - x.shape[1]))
-    return pad(x.unflatten(1, (chunks, chunk)), (0, 0, 0, rows - chunk))
+    return pad(_grouped(x, chunks, chunk), (0, 0, 0, rows - chunk))
+
+
+def _grouped(x: Tensor, groups: int, rows: int) -> Tensor:
+    """(..., groups * rows, C) to (..., groups, rows, C)."""
+    return x.reshape(*x.shape[:-2], groups, rows, x.shape[-1])
 
 
 def _tokens(x: Tensor, tokens: int) -> Tensor:
@@ -216,7 +226,7 @@ def _states(
         return alone, alone if together else alone.clone(), x[..., 0, :], x[..., 0, :]
     radix = min(rows, RADIX)
     groups = rows // radix
-    x = x.unflatten(-2, (groups, radix))
+    x = _grouped(x, groups, radix)
     decay = torch.exp(-w)
     past, last = _walk(x, decay)
     future = past if together else torch.empty_like(past)
@@ -248,9 +258,7 @@ def _walk(x: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
     sums = torch.empty_like(x)
     sums[..., 0, :].zero_()
     for j in range(1, x.shape[-2]):
-        torch.addcmul(
-            x[..., j - 1, :], sums[..., j - 1, :], decay, out=sums[..., j, :]
-        )
+        torch.addcmul(x[..., j - 1, :], sums[..., j - 1, :], decay, out=sums[..., j, :])
     return sums, torch.addcmul(x[..., -1, :], sums[..., -1, :], decay)
 
 
@@ -260,7 +268,7 @@ def _prefix(x: Tensor, w: Tensor, span: int) -> Tensor:
     if n <= RADIX:
         return _walk(x, torch.exp(-span * w))[0]
     groups = -(-n // RADIX)
-    x = pad(x, (0, 0, 0, groups * RADIX - n)).unflatten(-2, (groups, RADIX))
+    x = _grouped(pad(x, (0, 0, 0, groups * RADIX - n)), groups, RADIX)
     sums, totals = _walk(x, torch.exp(-span * w))
     carry = _prefix(totals, w, span * RADIX)
     sums.addcmul_(carry.unsqueeze(-2), _ages(w, RADIX, span))
@@ -270,7 +278,7 @@ def _prefix(x: Tensor, w: Tensor, span: int) -> Tensor:
 def _carries(
     totals: Tensor, scale: Tensor, w: Tensor, chunk: int, *, reverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Sums of all earlier chunks at the start of each, each on its own scale.
+    """Sum all earlier chunks up to the start of each, each on its own scale.
 
     Doubling scan over chunks: after each step a sum reaches twice as far. Scales
     are whole numbers, so that they stay exact and only mantissas are rounded.
@@ -320,7 +328,7 @@ def _carries(
 def _scaled_states(
     x: Tensor, scale: Tensor, w: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums before and after each row over the whole sequence, with their scales."""
+    """Sum what lies before and after each row of the sequence; with scales."""
     past, future, first, last = _states(x, w, together=False)
     if x.shape[2] == 1:
         return past, future, scale, scale
@@ -352,6 +360,7 @@ def _add_carries(
 
 def _between(weights: Tensor, grads: Tensor, scale: Tensor, w: Tensor) -> Tensor:
     """Sum over tokens of what the pairs around each of them contribute to w."""
-    pairs = torch.linalg.vecdot(weights[0], grads[0], dim=-2)
-    pairs -= torch.linalg.vecdot(weights[1], grads[1], dim=-2)
-    return (pairs * _factor(scale - w)).sum((0, 1))
+    pairs = (weights[0] * grads[0]).sum(-2)
+    pairs -= (weights[1] * grads[1]).sum(-2)
+    contributions: Tensor = pairs * _factor(scale - w)
+    return contributions.sum((0, 1))

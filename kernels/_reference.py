@@ -45,7 +45,7 @@ def bi_wkv_reference(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _walk(w: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
-    """Sums over all earlier tokens, before each token: values, weights, scale."""
+    """Sum all earlier tokens before each token: values, weights, scale."""
     values = torch.zeros_like(k)
     weights = torch.zeros_like(k)
     scale = torch.full_like(k, -math.inf)

@@ -77,3 +77,11 @@ def test_interior_comes_along_in_255_steps(card, logits):
     expected = logits.softmax(0)[1].numpy() * 255
     np.testing.assert_allclose(inside, expected, atol=0.5001)
     np.testing.assert_array_equal(decision.labels(scores), _decide(the_card, logits))
+
+
+def test_more_than_256_classes(card):
+    values = tuple(range(300))
+    logits = torch.zeros(300, 1, 3)
+    logits[299, 0, 0] = logits[256, 0, 1] = logits[7, 0, 2] = 1
+    labels = _decide(card(output_values=values), logits)
+    np.testing.assert_array_equal(labels, [[299, 256, 7]])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_medurwkv.models import create_model
-
-if TYPE_CHECKING:
-    from tests.models.conftest import References
 
 TRUNK = {"img_size": 64, "embed_dim": 32, "depth": 3, "out_indices": (0, 1, 2)}
 ADAPTER = {
@@ -32,7 +29,7 @@ ADAPTER = {
     ],
 )
 def test_published_outputs(
-    references: References,
+    references: Any,
     vector: str,
     name: str,
     config: dict[str, Any],
@@ -64,7 +61,7 @@ GOLDEN = [
 
 @pytest.mark.parametrize(("entry", "name", "variant"), GOLDEN)
 def test_golden_sums(
-    references: References, entry: str, name: str, variant: dict[str, Any]
+    references: Any, entry: str, name: str, variant: dict[str, Any]
 ) -> None:
     height, width = map(int, entry.rsplit("|", 1)[1].split("x"))
     if name == "vrwkv_tiny":
@@ -99,7 +96,7 @@ def test_golden_sums(
     ],
 )
 def test_keys_shapes_order_and_count(
-    references: References, name: str, keys: str, count: int
+    references: Any, name: str, keys: str, count: int
 ) -> None:
     with torch.device("meta"):
         network = create_model(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import tempfile
 import threading
@@ -16,7 +17,7 @@ import pytest
 # Before napari is imported: the settings of whoever runs the tests stay out.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
-from napari_medurwkv.checkpoints import (  # noqa: E402
+from napari_medurwkv.checkpoints import (
     CatalogueEntry,
     ClassInfo,
     DataSource,
@@ -26,16 +27,16 @@ from napari_medurwkv.checkpoints import (  # noqa: E402
     Metric,
     ModelCard,
 )
-from napari_medurwkv.errors import CancelledError  # noqa: E402
-from napari_medurwkv.inference import Progress, Segmentation  # noqa: E402
-from napari_medurwkv.inference.client import DeviceReport  # noqa: E402
-from napari_medurwkv.provenance import (  # noqa: E402
+from napari_medurwkv.errors import CancelledError, DeviceError
+from napari_medurwkv.inference import Progress, Segmentation
+from napari_medurwkv.inference.client import DeviceReport
+from napari_medurwkv.provenance import (
     InputRecord,
     ModelRecord,
     RunRecord,
     SoftwareRecord,
 )
-from napari_medurwkv.widgets.model_picker import ModelList  # noqa: E402
+from napari_medurwkv.widgets.model_picker import ModelList
 
 
 def make_card(name="brain", dimensions=3, **changes):
@@ -98,8 +99,11 @@ class FakeEngine:
         self._cancel = None
         self.idle.set()
 
-    def device_report(self):
-        return DeviceReport("cpu", "Toy CPU, 2 threads", "auto", "2.13", "portable")
+    def device_report(self, device="auto"):
+        if device == "cuda":
+            raise DeviceError("CUDA was asked for, but there is none; choose cpu.")
+        words = "Toy CPU, 2 threads"
+        return DeviceReport("cpu", words, device, "2.13", "portable", "it is a toy")
 
     def cancel(self, *, keep_partial=True):
         if not self.idle.is_set() and self._cancel is None:
@@ -131,7 +135,7 @@ class FakeEngine:
         done = 0
         answer = self.answer(image.array, options["instances"])
         self.answers.append(answer)
-        for first, end in zip(edges[:-1], edges[1:], strict=True):
+        for first, end in itertools.pairwise(edges):
             if self.gated:
                 self.gate.acquire()
             time.sleep(self.pause)

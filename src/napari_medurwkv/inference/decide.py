@@ -101,7 +101,9 @@ class Decision:
             if count == 2:
                 best = (scores[1] > scores[0]).to(torch.uint8)
             else:
-                best = scores[:count].argmax(0).to(torch.uint8 if count < 256 else None)
+                # On the CPU, max is many times faster than argmax; both take the first.
+                best = scores[:count].max(0).indices
+                best = best.to(torch.uint8) if count <= 256 else best
             labels: NDArray[Any] = self._table[best.cpu().numpy()]
             return labels
         first = 1 if self._values[0] == 0 else 0

@@ -113,7 +113,7 @@ def fit_intensity(
     """
     dtype = np.dtype(array.dtype)
     sample = _sample(array, planes, check)
-    low_seen, high_seen = float(sample[0]), float(sample[-1])
+    low_seen, high_seen = float(sample.min()), float(sample.max())
     low, high, clip = 0.0, 1.0, recipe.clip
     if recipe.scale == "dtype":
         low, high = _type_range(dtype, low_seen, high_seen)
@@ -158,23 +158,15 @@ def _type_range(
 def _percentiles(
     sample: NDArray[Any], percent: tuple[float, float], nonzero: bool
 ) -> tuple[float, float]:
-    """Percentiles of sorted values, with linear interpolation as numpy's."""
     if nonzero:
-        above = int(np.searchsorted(sample, sample[0], side="right"))
-        if above < len(sample):
-            sample = sample[above:]
-    found = []
-    for p in percent:
-        place = p / 100 * (len(sample) - 1)
-        below = math.floor(place)
-        above = min(below + 1, len(sample) - 1)
-        a, b = float(sample[below]), float(sample[above])
-        found.append(a + (b - a) * (place - below))
-    return found[0], found[1]
+        above = sample[sample > sample.min()]
+        sample = above if above.size else sample
+    low, high = np.percentile(sample, percent)
+    return float(low), float(high)
 
 
 def _sample(array: Any, planes: bool, check: Callable[[], None]) -> NDArray[Any]:
-    """Finite values of the image, sorted; all of them or a regular part."""
+    """Finite values of the image; all of them or a regular part."""
     axes = 3 if planes else 2
     values = math.prod(array.shape)
     step = max(1, math.ceil((values / SAMPLE_VALUES) ** (1 / axes)))
@@ -191,7 +183,6 @@ def _sample(array: Any, planes: bool, check: Callable[[], None]) -> NDArray[Any]
             "The image has no finite value, only NaN or infinity; check how it was "
             "made."
         )
-    sample.sort()
     return sample
 
 

@@ -90,7 +90,8 @@ class BandStitcher:
             return None
         final = rows.final_after(row)
         averages = self._take(first, final)
-        if not torch.isfinite(averages).all():
+        # Extremes take one pass and no second array; NaN comes through as NaN.
+        if not torch.isfinite(torch.stack(torch.aminmax(averages))).all():
             raise MedurwkvError(
                 "The network produced infinite or undefined numbers on this image, so "
                 "there is no mask; check the image's intensities and the checkpoint."

@@ -18,7 +18,7 @@ def _shift(x: Tensor, grid: Grid, gamma: float, pixels: int) -> Tensor:
     batch, tokens, channels = x.shape
     height, width = grid
     source = x.reshape(batch, height, width, channels)
-    target = torch.empty_like(source)
+    target = torch.zeros_like(source)
     across = max(-width, min(width, pixels))
     down = max(-height, min(height, pixels))
     start = 0
@@ -26,13 +26,12 @@ def _shift(x: Tensor, grid: Grid, gamma: float, pixels: int) -> Tensor:
         ((2, across, width), (2, -across, width), (1, down, height), (1, -down, height))
     ):
         stop = int(channels * gamma * (part + 1))
-        kept, gone = size - abs(step), abs(step)
+        kept = size - abs(step)
         moved = source[..., start:stop].narrow(axis, max(-step, 0), kept)
-        group = target[..., start:stop]
-        group.narrow(axis, max(step, 0), kept).copy_(moved)
-        group.narrow(axis, 0 if step > 0 else kept, gone).zero_()
+        target[..., start:stop].narrow(axis, max(step, 0), kept).copy_(moved)
         start = stop
-    target[..., start:].copy_(source[..., start:])
+    if start < channels:
+        target[..., start:] = source[..., start:]
     return target.reshape(batch, tokens, channels)
 
 

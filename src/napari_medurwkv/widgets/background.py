@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, Signal
@@ -35,6 +35,8 @@ class BackgroundTask(QObject):
     """A function at work in another thread; it reports to the GUI thread."""
 
     _finished = Signal(object)
+    # Nobody else need hold a task: until it has reported, it must not be collected.
+    _under_way: ClassVar[set[BackgroundTask]] = set()
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class BackgroundTask(QObject):
         self._done: Callable[[Outcome[Any]], None] | None = done
         self._on_quit = on_quit
         self._finished.connect(self._report)
+        self._under_way.add(self)
 
     @property
     def running(self) -> bool:
@@ -68,6 +71,7 @@ class BackgroundTask(QObject):
             self._finished.emit(outcome)
 
     def _report(self, outcome: Outcome[Any]) -> None:
+        self._under_way.discard(self)
         done, self._done, self._on_quit = self._done, None, None
         if done is not None:
             done(outcome)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_medurwkv.widgets.class_legend import ClassLegend
-from napari_medurwkv.widgets.look import wrapped_label
+from napari_medurwkv.widgets.foldout import Foldout
+from napari_medurwkv.widgets.look import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import CatalogueEntry, ModelCard
@@ -34,18 +34,15 @@ class CardView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._description = wrapped_label()
-        self._facts = wrapped_label()
+        self._description = WrappedLabel()
+        self._facts = WrappedLabel()
         self._legend = ClassLegend()
-        self._limits = wrapped_label()
-        self._more = QCollapsible("More about this model")
-        self._more.setDuration(0)
-        self._more.layout().setContentsMargins(0, 0, 0, 0)
+        self._limits = WrappedLabel()
         self._form = QWidget()
         self._rows = QFormLayout(self._form)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
-        self._more.addWidget(self._form)
+        self._more = Foldout("More about this model", self._form)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -68,12 +65,21 @@ class CardView(QWidget):
         self._description.setText(card.description)
         self._facts.setText(facts(entry))
         self._legend.show_classes(card.foreground)
-        self._limits.setText(f"Not good at: {card.limitations}")
+        self._limits.setText(f"Limits: {_first_sentence(card.limitations)}")
+        self._limits.setToolTip(card.limitations)
         while self._rows.rowCount():
             self._rows.removeRow(0)
         for title, text in _details(card):
-            self._rows.addRow(f"{title}:", wrapped_label(text))
-        self._rows.addRow("File:", wrapped_label(f"{entry.path.name}\n{entry.sha256}"))
+            self._rows.addRow(f"{title}:", WrappedLabel(text))
+        file = WrappedLabel(f"{entry.path.name}\nSHA-256 {entry.sha256[:16]}…")
+        file.setToolTip(f"{entry.path}\nSHA-256 {entry.sha256}")
+        self._rows.addRow("File:", file)
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence, and whether there are more."""
+    first, stop, rest = text.partition(". ")
+    return f"{first}{stop.strip()}{' …' if rest else ''}"
 
 
 def _details(card: ModelCard) -> list[tuple[str, str]]:
@@ -88,6 +94,7 @@ def _details(card: ModelCard) -> list[tuple[str, str]]:
     if card.spacing is not None:
         spacing = " × ".join(f"{s:g}" for s in card.spacing) + " mm"
     rows = [
+        ("limitations", card.limitations),
         ("metrics", metrics),
         ("training_data", sources),
         ("channels", ", ".join(channel.name for channel in card.channels)),

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMessageBox,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +23,7 @@ from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_backg
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import LayerSnapshot, take_snapshot
 from napari_medurwkv.widgets.layer_picker import LayerPicker
-from napari_medurwkv.widgets.look import AMBER, RED, heading, set_tone, wrapped_label
+from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.mask_export import (
     Mask,
     Written,
@@ -71,15 +70,14 @@ class ExportPanel(QWidget):
         self._settle.timeout.connect(self._look)
         self.picker = LayerPicker(viewer, Labels, "no labels layer yet")
         self.badge = GeometryBadge()
-        self._origin = wrapped_label()
+        self._origin = WrappedLabel()
         self.target = QLineEdit()
         self.target.setPlaceholderText("file to write")
-        self._browse = QToolButton()
-        self._browse.setText("…")
+        self._browse = QPushButton("Browse…")
         self._browse.setToolTip("Choose folder and name")
         self.button = QPushButton("Save mask")
         self.button.setMinimumHeight(36)
-        self._status = wrapped_label()
+        self._status = WrappedLabel()
         self._lay_out()
         self.picker.layer_changed.connect(self._watch)
         self.target.textChanged.connect(self._update_ready)
@@ -155,7 +153,7 @@ class ExportPanel(QWidget):
         column.addWidget(self.button)
         column.addWidget(self._status)
         column.addStretch(1)
-        column.addWidget(wrapped_label(RESEARCH_USE))
+        column.addWidget(WrappedLabel(RESEARCH_USE))
         self.setMinimumWidth(300)
         self._status.hide()
 

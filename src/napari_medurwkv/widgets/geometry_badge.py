@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from napari_medurwkv.widgets.look import AMBER, GREEN, RED, wrapped_label
+from napari_medurwkv.widgets.look import AMBER, GREEN, RED, WrappedLabel
 
 if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
@@ -20,7 +20,7 @@ class GeometryBadge(QFrame):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._text = wrapped_label()
+        self._text = WrappedLabel()
         self._mark = QLabel()
         self._mark.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._mark.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -80,5 +80,6 @@ class GeometryBadge(QFrame):
 
 def _facts(geometry: Geometry) -> str:
     """Orientation and spacing without the verdict, which the mark gives."""
-    words = geometry.describe().split(", ")
-    return ", ".join(word for word in words if word != "known").replace(" x ", " × ")
+    verdicts = ("known", "orientation assumed")
+    words = [w for w in geometry.describe().split(", ") if w not in verdicts]
+    return ", ".join(words).replace(" x ", " × ")

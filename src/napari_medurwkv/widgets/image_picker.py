@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
@@ -18,7 +18,7 @@ from napari_medurwkv.widgets.layer_image import (
     take_snapshot,
 )
 from napari_medurwkv.widgets.layer_picker import LayerPicker
-from napari_medurwkv.widgets.look import RED, set_tone, wrapped_label
+from napari_medurwkv.widgets.look import RED, WrappedLabel, set_tone
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -60,13 +60,12 @@ class ImagePicker(QWidget):
         self._settle.timeout.connect(self._inspect)
         self._picker = LayerPicker(viewer, Image, "open an image first")
         self._badge = GeometryBadge()
-        self._notes = wrapped_label()
+        self._notes = WrappedLabel()
         self._notes.hide()
-        self._open_error = wrapped_label()
+        self._open_error = WrappedLabel()
         set_tone(self._open_error, RED)
         self._open_error.hide()
-        self._open = QToolButton()
-        self._open.setText("Open…")
+        self._open = QPushButton("Open…")
         self._open.setToolTip("Open an image file, with its geometry")
         self._open.clicked.connect(self._ask_file)
         row = QHBoxLayout()
@@ -91,6 +90,11 @@ class ImagePicker(QWidget):
     def badge(self) -> GeometryBadge:
         """What is said of the geometry."""
         return self._badge
+
+    @property
+    def open_error(self) -> str:
+        """Why the last file could not be opened."""
+        return str(self._open_error.text())
 
     @property
     def problem(self) -> str:
@@ -194,7 +198,7 @@ class ImagePicker(QWidget):
             self._refuse(outcome.error)
             return
         self._geometry = outcome.value
-        self._badge.show_geometry(outcome.value.geometry)
+        self._badge.show_geometry(outcome.value.export_geometry)
         self._notes.setText("\n".join(outcome.value.notes))
         self._notes.setVisible(bool(outcome.value.notes))
         self.picture_changed.emit()

@@ -117,15 +117,9 @@ def find_geometry(snapshot: LayerSnapshot) -> LayerGeometry:
         If the layer carries our metadata but no longer has the shape they describe.
     """
     state = snapshot.state
-    first = 1 if snapshot.frames else 0
-    shear = _shear_matrix(state["shear"], snapshot.ndim)
     return geometry_from_layer_transform(
         snapshot.shape,
-        scale=state["scale"][first:],
-        rotate=np.asarray(state["rotate"], dtype=float)[first:, first:],
-        shear=shear[first:, first:],
-        affine=np.asarray(state["affine"], dtype=float)[first:, first:],
-        units=state["units"][first:],
+        **{key: state[key] for key in ("scale", "rotate", "shear", "affine", "units")},
         metadata=state["metadata"],
         source_path=snapshot.source_path,
         data=None if snapshot.frames else snapshot.data,
@@ -250,13 +244,3 @@ def in_layer_order(geometry: Geometry, layer_geometry: LayerGeometry) -> Geometr
     for (file_axis, file_sign), (layer_axis, layer_sign) in pairs:
         ornt[layer_axis] = (file_axis, file_sign * layer_sign)
     return replace(geometry, ornt=tuple(ornt))
-
-
-def _shear_matrix(shear: Any, ndim: int) -> NDArray[np.float64]:
-    """Return napari's shear as a matrix; it may be the upper triangle row by row."""
-    values = np.asarray(shear, dtype=float)
-    if values.ndim == 2:
-        return values
-    matrix = np.eye(ndim)
-    matrix[np.triu_indices(ndim, 1)] = values
-    return matrix

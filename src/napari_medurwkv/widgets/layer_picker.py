@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy
+from qtpy.QtWidgets import QComboBox
+
+from napari_medurwkv.widgets.look import let_shrink
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -48,11 +50,7 @@ class LayerPicker(QComboBox):
         self._layers: dict[Hashable, Layer] = {}
         self._announced: Hashable | None = None
         self.setPlaceholderText(hint)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.setMinimumContentsLength(12)
+        let_shrink(self)
         self.currentIndexChanged.connect(self._announce)
         events = viewer.layers.events
         events.inserted.connect(self._refresh)

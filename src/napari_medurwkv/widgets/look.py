@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QLabel, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
     from qtpy.QtWidgets import QWidget
 
 __all__ = [
     "AMBER",
     "GREEN",
     "RED",
+    "WrappedLabel",
     "heading",
+    "let_shrink",
     "set_tone",
     "swatch",
-    "wrapped_label",
 ]
 
 # Readable on napari's dark and light themes alike.
@@ -27,14 +29,33 @@ RED = "#e5484d"
 GREEN = "#30a46c"
 
 
-def wrapped_label(text: str = "", parent: QWidget | None = None) -> QLabel:
-    """Make a label that breaks its lines and never widens its panel."""
-    label = QLabel(text, parent)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+class WrappedLabel(QLabel):
+    """A label that breaks its lines, never widens its panel and wastes no height.
+
+    A scroll area asks for heights before it gives widths, and Qt then answers for a
+    narrow column; this label answers for the width that it has.
+    """
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def sizeHint(self) -> QSize:
+        """Return the height of the text at the present width."""
+        return QSize(0, self.heightForWidth(max(self.width(), 80)))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same: the text is never cut."""
+        return self.sizeHint()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Ask for another height where another width breaks the lines elsewhere."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
 
 def heading(text: str) -> QLabel:
@@ -44,6 +65,17 @@ def heading(text: str) -> QLabel:
     font.setBold(True)
     label.setFont(font)
     return label
+
+
+def let_shrink(combo: QComboBox) -> None:
+    """Let a combo box become narrower than its longest entry."""
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    combo.setSizeAdjustPolicy(
+        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    )
+    combo.setMinimumContentsLength(8)
+    # Qt counts the placeholder too, unless told otherwise.
+    combo.setMinimumWidth(80)
 
 
 def set_tone(label: QLabel, color: str | None) -> None:

@@ -12,8 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QSizePolicy,
-    QToolButton,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_medurwkv.errors import CheckpointError
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.card_view import CardView
-from napari_medurwkv.widgets.look import RED, set_tone, wrapped_label
+from napari_medurwkv.widgets.look import RED, WrappedLabel, let_shrink, set_tone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,20 +89,13 @@ class ModelPicker(QWidget):
         self._defaults: dict[int, str] = {}
         self._listing = True
         self._dimensions: int | None = None
-        self._problem = wrapped_label()
+        self._problem = WrappedLabel()
         set_tone(self._problem, RED)
         self._problem.hide()
         self._combo = QComboBox()
         self._combo.setPlaceholderText("reading the models…")
-        self._combo.setSizePolicy(
-            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed
-        )
-        self._combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._combo.setMinimumContentsLength(12)
-        self._open = QToolButton()
-        self._open.setText("Open…")
+        let_shrink(self._combo)
+        self._open = QPushButton("Open…")
         self._open.setToolTip("Use a checkpoint of your own (.safetensors)")
         self._open.clicked.connect(self._ask_file)
         self.card = CardView()
@@ -128,6 +120,11 @@ class ModelPicker(QWidget):
     def listing(self) -> bool:
         """Whether the models are still being listed."""
         return self._listing
+
+    @property
+    def problem(self) -> str:
+        """What could not be listed or read."""
+        return str(self._problem.text())
 
     @property
     def entries(self) -> tuple[CatalogueEntry, ...]:

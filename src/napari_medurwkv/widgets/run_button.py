@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QPushButton, QSizePolicy
 
@@ -66,6 +66,11 @@ class RunButton(QPushButton):
         """Whether the button would cancel."""
         return self._running
 
+    @property
+    def fraction(self) -> float:
+        """Part of the run that is shown as done."""
+        return self._fraction
+
     def show_idle(self) -> None:
         """Offer to segment."""
         self._show("Segment", running=False, fraction=0.0)
@@ -97,6 +102,11 @@ class RunButton(QPushButton):
 
     def _show(self, text: str, *, running: bool, fraction: float) -> None:
         self._running = running
+        # Every repaint makes Qt compose the whole window again, canvas included, so
+        # there is one only where there is something new to see.
+        moved = round(fraction * self.width()) != round(self._fraction * self.width())
+        if text == self.text() and not moved:
+            return
         self._fraction = fraction
         self.setText(text)
         self.update()
@@ -105,7 +115,7 @@ class RunButton(QPushButton):
         (self.cancel_clicked if self._running else self.segment_clicked).emit()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint the button, and over it the finished part."""
+        """Paint the button, over it the finished part, and the text over that."""
         super().paintEvent(event)
         if self._fraction <= 0:
             return
@@ -115,4 +125,6 @@ class RunButton(QPushButton):
         done = self.rect()
         done.setWidth(round(done.width() * min(self._fraction, 1.0)))
         painter.fillRect(done, color)
+        painter.setPen(self.palette().buttonText().color())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self.text())
         painter.end()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QWidget
 
+from napari_medurwkv.widgets.look import let_shrink
+
 if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import ModelCard
     from napari_medurwkv.widgets.settings import Preferences
@@ -41,13 +43,15 @@ class RunOptions(QWidget):
         self._device.setCurrentIndex(self._device.findData(preferences.device))
         self._device.setToolTip("Where the network runs")
         self._overlap = QComboBox()
-        self._overlap.addItem("as the model's card says", None)
+        self._overlap.addItem("by the card", None)
         for value in _OVERLAPS:
             self._overlap.addItem(f"{value:.0%}", value)
         self._overlap.setCurrentIndex(self._overlap.findData(preferences.overlap))
         self._overlap.setToolTip(
             "How much neighbouring windows share: more is smoother and slower"
         )
+        for combo in (self._device, self._overlap):
+            let_shrink(combo)
         self._instances = QCheckBox("Separate touching objects")
         self._instances.setToolTip(
             "Number every object instead of marking one class for all"
@@ -90,9 +94,7 @@ class RunOptions(QWidget):
         can = card is not None and card.instances is not None
         self._instances.setVisible(can)
         if card is not None:
-            self._overlap.setItemText(
-                0, f"{card.overlap:.0%}, as the model's card says"
-            )
+            self._overlap.setItemText(0, f"{card.overlap:.0%}, by the card")
 
     def show_frame(self, frame: int | None, count: int) -> None:
         """Say which part of a series will be segmented; None for single images."""

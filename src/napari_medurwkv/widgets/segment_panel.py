@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.io.foreign import METADATA_KEY
@@ -15,9 +15,10 @@ from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.class_table import ClassTable
 from napari_medurwkv.widgets.device_line import DeviceLine
+from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.image_picker import ImagePicker
 from napari_medurwkv.widgets.live_measures import LiveMeasures, Measured
-from napari_medurwkv.widgets.look import AMBER, RED, heading, set_tone, wrapped_label
+from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
 from napari_medurwkv.widgets.removal import call_on_removal
 from napari_medurwkv.widgets.run_button import RunButton
@@ -79,20 +80,28 @@ class SegmentPanel(QWidget):
         self.button = RunButton()
         self.device = DeviceLine()
         self.table = ClassTable()
-        self._hint = wrapped_label()
-        self._status = wrapped_label()
+        self._hint = WrappedLabel()
+        self._status = WrappedLabel()
         self._live = LiveMeasures(self)
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(50)
+        self._settled.timeout.connect(self._scroll_down)
         self._lay_out()
         self._connect()
         self._warming: BackgroundTask = in_background(warm_up, self._warmed)
-        self.device.show_requested(self.options.device)
-        self.device.ask(self._engine)
+        self.device.ask(self._engine, self.options.device)
         call_on_removal(self, self.shut_down)
 
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
         return self._run is not None
+
+    @property
+    def preparing(self) -> bool:
+        """Whether models, device or napari's labels are still being looked up."""
+        return self.models.listing or self.device.checking or self._warming.running
 
     @property
     def ready(self) -> bool:
@@ -114,6 +123,10 @@ class SegmentPanel(QWidget):
         self.images.choose(layer)
         self._pending = True
         self._update_ready()
+
+    def show_options(self) -> None:
+        """Unfold the options."""
+        self._more.unfold()
 
     def start(self) -> None:
         """Segment the chosen image with the chosen model."""
@@ -178,16 +191,13 @@ class SegmentPanel(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(8, 8, 8, 8)
         column.setSpacing(6)
-        more = QCollapsible("Options")
-        more.setDuration(0)
-        more.layout().setContentsMargins(0, 0, 0, 0)
-        more.addWidget(self.options)
+        self._more = Foldout("Options", self.options)
         for widget in (
             heading("Image"),
             self.images,
             heading("Model"),
             self.models,
-            more,
+            self._more,
             self.button,
             self._hint,
             self.device,
@@ -196,11 +206,12 @@ class SegmentPanel(QWidget):
         ):
             column.addWidget(widget)
         column.addStretch(1)
-        scroll = QScrollArea()
+        self._scroll = scroll = QScrollArea()
         scroll.setWidget(content)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        footer = wrapped_label(RESEARCH_USE)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        footer = WrappedLabel(RESEARCH_USE)
         footer.setContentsMargins(8, 0, 8, 4)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -213,7 +224,7 @@ class SegmentPanel(QWidget):
     def _connect(self) -> None:
         self.images.picture_changed.connect(self._picture_changed)
         self.models.model_changed.connect(self._model_changed)
-        self.options.device_changed.connect(self.device.show_requested)
+        self.options.device_changed.connect(self._device_changed)
         self.button.segment_clicked.connect(self.start)
         self.button.cancel_clicked.connect(self.cancel)
         self._live.measured.connect(self._show_measures)
@@ -230,6 +241,9 @@ class SegmentPanel(QWidget):
     def _model_changed(self, entry: Any) -> None:
         self.options.show_card(None if entry is None else entry.card)
         self._update_ready()
+
+    def _device_changed(self, device: str) -> None:
+        self.device.ask(self._engine, device)
 
     def _show_frame(self, event: Any = None) -> None:
         self.options.show_frame(self.images.frame, self.images.frames)
@@ -298,6 +312,8 @@ class SegmentPanel(QWidget):
         self._hidden = []
         if end.layer is not None and end.segmentation is not None:
             self._show_measures(end.measures)
+            # What came out is at the end; the layout has to make room for it first.
+            self._settled.start()
             segmentation = end.segmentation
             self._live.watch(
                 Measured(
@@ -313,7 +329,8 @@ class SegmentPanel(QWidget):
         earlier = " Earlier masks of this image are kept, hidden." * bool(self._hidden)
         if end.state == "complete" and end.segmentation is not None:
             steps = end.segmentation.record.device_path
-            text = f"Done in {end.seconds:.1f} s on {steps[0]}."
+            # Without why there is no GPU: the device line says that already.
+            text = f"Done in {end.seconds:.1f} s on {steps[0].partition(';')[0]}."
             if len(steps) > 1:
                 self._say(f"{text} Then: {'; '.join(steps[1:])}.{earlier}", AMBER)
             else:
@@ -348,3 +365,7 @@ class SegmentPanel(QWidget):
 
     def _show_measures(self, measures: tuple[ClassMeasure, ...]) -> None:
         self.table.show_measures(measures)
+
+    def _scroll_down(self) -> None:
+        bar = self._scroll.verticalScrollBar()
+        bar.setValue(bar.maximum())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medurwkv.errors import CancelledError
@@ -144,6 +146,7 @@ class SegmentRun(QObject):
         self._withdrawn = False
         self._refreshed = 0.0
         self._cost = 0.0
+        self._digest: int | None = None
         card, picture = request.entry.card, request.picture
         self._data, self._out = picture.new_labels(
             labels_dtype(card.classes, instances=request.instances)
@@ -248,7 +251,29 @@ class SegmentRun(QObject):
             self.progressed.emit(progress.done / progress.total, progress.seconds)
         if self._unshown and not self._withdrawn and self._may_refresh():
             self._unshown = False
-            self._refresh()
+            digest = self._digest_of_screen()
+            if digest is None or digest != self._digest:
+                self._digest = digest
+                self._refresh()
+
+    def _digest_of_screen(self) -> int | None:
+        """Return a digest of the slice on screen; None where all slices are.
+
+        Most regions finish where nobody looks, and drawing the canvas again for them
+        would only cost the window its time.
+        """
+        dims, ndim = self._viewer.dims, self._data.ndim
+        if dims.ndisplay == 3 or ndim == 2:
+            return None
+        displayed = {axis - dims.ndim + ndim for axis in dims.displayed}
+        point = self.layer.world_to_data(dims.point[-ndim:])
+        index = tuple(
+            slice(None) if axis in displayed else min(max(round(where), 0), length - 1)
+            for axis, (where, length) in enumerate(
+                zip(point, self._data.shape, strict=True)
+            )
+        )
+        return zlib.crc32(np.ascontiguousarray(self._data[index]).data)
 
     def _may_refresh(self) -> bool:
         in_3d = self._viewer.dims.ndisplay == 3

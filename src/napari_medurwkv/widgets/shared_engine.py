@@ -20,7 +20,7 @@ __all__ = ["Engine", "acquire_engine", "release_engine"]
 class Engine(Protocol):
     """What the panels need of `napari_medurwkv.inference.client.EngineClient`."""
 
-    def device_report(self) -> DeviceReport:
+    def device_report(self, device: str = ...) -> DeviceReport:
         """Say where the engine will compute; blocks."""
 
     def segment(

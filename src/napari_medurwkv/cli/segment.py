@@ -1,0 +1,226 @@
+"""``medurwkv segment``: one image in, one mask out, with its record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from napari_medurwkv.cli.options import (
+    AsJson,  # noqa: TC001 - typer reads the annotations
+    Device,  # noqa: TC001
+    Overwrite,  # noqa: TC001
+)
+from napari_medurwkv.cli.streams import (
+    add_row,
+    cancel_on_interrupt,
+    only_results_on_stdout,
+    progress_bar,
+    say,
+    show_json,
+    show_table,
+)
+from napari_medurwkv.cli.targets import (
+    check_mask_target,
+    check_record_target,
+    check_target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_medurwkv.inference import Segmentation
+    from napari_medurwkv.io import Image
+    from napari_medurwkv.measure import ClassMeasure
+
+__all__ = ["describe_result", "measure_result", "run_and_save", "segment"]
+
+
+def segment(
+    image: Annotated[
+        Path, typer.Argument(help="NIfTI, PNG, JPEG or TIFF.", metavar="INPUT")
+    ],
+    mask: Annotated[
+        Path,
+        typer.Argument(
+            help="Mask to write: .nii.gz, .nii, .tif or, in 2D, .png.",
+            metavar="OUTPUT",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name (see `medurwkv models`) or .safetensors file; by default the "
+            "one made for images of these dimensions.",
+            metavar="NAME|PATH",
+        ),
+    ] = None,
+    device: Device = "auto",
+    overlap: Annotated[
+        float | None,
+        typer.Option(help="Of neighbouring windows, 0 to 0.95; the card's by default."),
+    ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option("--instances", help="Number single objects, where it can."),
+    ] = False,
+    frame: Annotated[
+        int | None, typer.Option(help="Which frame of a 4D image, from 0.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment one image.
+
+    A record of the run is written beside the mask, as .json.
+    """
+    from napari_medurwkv.checkpoints import default_for, find
+    from napari_medurwkv.io import read_image
+    from napari_medurwkv.provenance import record_path
+
+    with only_results_on_stdout():
+        # What can be refused is refused before the work.
+        check_target(mask, overwrite=overwrite)
+        check_record_target(record_path(mask), overwrite=overwrite)
+        picture = read_image(image, frame=frame)
+        dimensions = picture.geometry.ndim
+        check_mask_target(mask, dimensions, overwrite=overwrite)
+        entry = find(model) if model else default_for(dimensions, picture.rgb)
+        for note in picture.notes:
+            say(f"Note: {note}")
+        result = run_and_save(
+            picture,
+            entry.path,
+            mask,
+            device=device,
+            overlap=overlap,
+            instances=instances,
+            overwrite=overwrite,
+        )
+        measures = measure_result(result)
+    if as_json:
+        show_json(describe_result(result, picture, mask, measures))
+        return
+    record = result.record
+    table = Table(title=Text(f"{picture.name}, {picture.geometry.describe()}"))
+    for heading, side in (("Value", "right"), ("Class", "left"), ("Size", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    if instances:
+        table.add_column("Objects", justify="right")
+    for measure in measures:
+        cells = [
+            "1, 2, ..." if instances else str(measure.value),
+            measure.name,
+            f"{measure.size:.4g} {measure.unit}",
+        ]
+        add_row(table, *cells, *([str(measure.components)] if instances else []))
+    table.caption = f"{record.model.name}, {record.seconds:.1f} s"
+    show_table(table)
+    say(f"Computed on {'; then '.join(record.device_path)}.")
+    say(f"Wrote {mask} and {record_path(mask)}. {record.notice}")
+
+
+def run_and_save(
+    image: Image,
+    model: Path,
+    mask: Path,
+    *,
+    device: str,
+    overlap: float | None = None,
+    instances: bool = False,
+    overwrite: bool = False,
+) -> Segmentation:
+    """Segment, show progress, write mask and record.
+
+    Ctrl+C stops within one window and nothing is written.
+
+    Parameters
+    ----------
+    image : Image
+        What to segment.
+    model : Path
+        Checkpoint.
+    mask : Path
+        File for the mask; the record goes beside it.
+    device, overlap, instances
+        As for `napari_medurwkv.segment`.
+    overwrite : bool
+        Whether an older mask and record may be replaced.
+
+    Returns
+    -------
+    Segmentation
+    """
+    with progress_bar(image.name) as tell, cancel_on_interrupt() as cancelled:
+        # Here, so that the bar is up and Ctrl+C is heard while torch loads.
+        from napari_medurwkv.inference import segment as segment_image
+        from napari_medurwkv.io import write_labels
+        from napari_medurwkv.provenance import record_path, write_record
+
+        result = segment_image(
+            image,
+            model,
+            device=device,
+            overlap=overlap,
+            instances=instances,
+            progress=tell,
+            cancel=cancelled,
+        )
+    write_labels(
+        mask,
+        result.labels,
+        result.geometry,
+        classes=() if instances else result.classes,
+        overwrite=overwrite,
+    )
+    write_record(record_path(mask), result.record, overwrite=overwrite)
+    return result
+
+
+def measure_result(result: Segmentation) -> tuple[ClassMeasure, ...]:
+    """Measure each class of a mask, or all objects together."""
+    from napari_medurwkv.measure import class_measures, object_measure
+
+    if not result.instances:
+        return class_measures(result.labels, result.geometry, result.classes)
+    kind = next(info for info in result.classes if info.value != 0)
+    return (object_measure(result.labels, result.geometry, kind),)
+
+
+def describe_result(
+    result: Segmentation, image: Image, mask: Path, measures: Sequence[ClassMeasure]
+) -> dict[str, Any]:
+    """Describe a result for programs.
+
+    Parameters
+    ----------
+    result : Segmentation
+        What came out.
+    image : Image
+        What went in.
+    mask : Path
+        Where the mask is.
+    measures : sequence of ClassMeasure
+        From `measure_result`.
+
+    Returns
+    -------
+    dict
+        Holds nothing but what JSON knows.
+    """
+    from napari_medurwkv.provenance import record_path
+
+    return {
+        "mask": str(mask),
+        "record": str(record_path(mask)),
+        "image": image.name,
+        "geometry": image.geometry.describe(),
+        "notes": list(image.notes),
+        "instances": result.instances,
+        "measures": [asdict(entry) for entry in measures],
+        "run": result.record.model_dump(mode="json"),
+    }
