@@ -8,8 +8,12 @@ import pytest
 from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.inference.windows import axis_windows, window_grid
 
-CASES = [(n, p, o) for n in (1, 5, 31, 32, 33, 100, 257) for p in (8, 32) for o in
-         (0, 0.25, 0.5, 0.7, 0.95)]
+CASES = [
+    (n, p, o)
+    for n in (1, 5, 31, 32, 33, 100, 257)
+    for p in (8, 32)
+    for o in (0, 0.25, 0.5, 0.7, 0.95)
+]
 
 
 @pytest.mark.parametrize(("length", "patch", "overlap"), CASES)

@@ -24,6 +24,7 @@ from napari_medurwkv.training.config import (
 )
 from napari_medurwkv.training.data import CropStream, read_pairs, split_pairs
 from napari_medurwkv.training.module import SegmentationModule
+from napari_medurwkv.training.statistics import refresh_batch_norm
 from napari_medurwkv.training.validation import (
     Numbers,
     PairedValidator,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_STATISTICS_BATCHES = 60
 _TITLES = {"dice": "Dice", "aji": "AJI"}
 
 
@@ -197,6 +199,7 @@ def train(
             module, data, ckpt_path=last if resume else None, weights_only=False
         )
         trainer.save_checkpoint(last)
+        _refresh(module, data)
         data.everything = True
         (figures,) = trainer.validate(module, data, verbose=False)
     if network is not None:
@@ -278,6 +281,14 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=advice)
         yield
     logger.setLevel(level)
+
+
+def _refresh(module: SegmentationModule, data: RunData) -> None:
+    """Give the weights that are kept batch-norm statistics of their own."""
+    network = module.best_network
+    device = next(network.parameters()).device
+    loader = islice(data.train_dataloader(), _STATISTICS_BATCHES)
+    refresh_batch_norm(network, (batch["image"].to(device) for batch in loader))
 
 
 def _write(

@@ -1,0 +1,69 @@
+"""Dice of a brain-tissue checkpoint on the template: two resolutions, two contrasts.
+
+Run ``python benchmarks/brain_accuracy.py [CHECKPOINT]``; the figures go to
+``benchmarks/results/brain-tissue-accuracy.json`` and ``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import napari_medurwkv as mu
+from napari_medurwkv.training.template_cases import template_cases
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(model) -> list[dict[str, object]]:
+    rows = []
+    for case in template_cases():
+        found = mu.segment(case.image, model, device="cpu")
+        dice = {}
+        for info in model.card.foreground:
+            a, b = found.labels == info.value, case.labels == info.value
+            dice[info.name] = round(float(2 * np.sum(a & b) / (a.sum() + b.sum())), 4)
+        rows.append({"case": case.name, "dice": dice, "seconds": found.record.seconds})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", default="brain-tissue")
+    model = mu.load_model(parser.parse_args().checkpoint)
+    rows = measure(model)
+    about = {
+        "checkpoint": model.path.name,
+        "sha256": model.sha256,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "brain-tissue-accuracy.json").write_text(
+        json.dumps({**about, "cases": rows}, indent=2) + "\n"
+    )
+    names = [info.name for info in model.card.foreground]
+    lines = [
+        "# brain-tissue on the MNI152 template",
+        "",
+        ", ".join(f"{key} {value}" for key, value in about.items()),
+        "",
+        "| case | " + " | ".join(f"Dice {n}" for n in names) + " | seconds |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for row in rows:
+        dice = " | ".join(f"{row['dice'][n]:.3f}" for n in names)
+        lines.append(f"| {row['case']} | {dice} | {row['seconds']:.0f} |")
+    (RESULTS / "brain-tissue-accuracy.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
