@@ -154,7 +154,7 @@ def machine() -> dict[str, str | int | float]:
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "load_average_at_start": round(os.getloadavg()[0], 2),
-        "system": platform.platform(),
+        "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,
