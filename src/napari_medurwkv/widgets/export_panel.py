@@ -127,15 +127,25 @@ class ExportPanel(QWidget):
         )
         self._update_ready()
 
-    def shut_down(self) -> None:
-        """Stop listening: the panel goes. A file being written is finished."""
+    def shut_down(self, alive: bool = True) -> None:
+        """Stop listening: the panel goes. A file being written is finished.
+
+        Parameters
+        ----------
+        alive : bool
+            Whether the widgets still live.
+        """
         if not self._open:
             return
         self._open = False
-        self._settle.stop()
-        self._forget()
-        self.picker.disconnect_viewer()
-        self.setEnabled(False)
+        for task in (self._looking, self._writing):
+            if task is not None:
+                task.abandon()
+        if alive:
+            self._settle.stop()
+            self._forget()
+            self.picker.disconnect_viewer()
+            self.setEnabled(False)
 
     def _lay_out(self) -> None:
         row = QHBoxLayout()

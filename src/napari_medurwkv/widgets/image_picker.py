@@ -53,6 +53,7 @@ class ImagePicker(QWidget):
         self._geometry: LayerGeometry | None = None
         self._problem = ""
         self._task: BackgroundTask | None = None
+        self._opening: BackgroundTask | None = None
         self._watched: Layer | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -139,10 +140,17 @@ class ImagePicker(QWidget):
         self._open_error.hide()
         self._open.setEnabled(False)
         self._open.setText("Reading…")
-        in_background(lambda: read_layers(path), self._add_opened)
+        self._opening = in_background(lambda: read_layers(path), self._add_opened)
+
+    def abandon(self) -> None:
+        """Forget about readings under way."""
+        for task in (self._task, self._opening):
+            if task is not None:
+                task.abandon()
 
     def disconnect_viewer(self) -> None:
         """Stop listening and reading; call it before the widget goes."""
+        self.abandon()
         self._settle.stop()
         self._forget()
         self._picker.disconnect_viewer()

@@ -59,12 +59,16 @@ class LiveMeasures(QObject):
         for event in ("paint", "set_data", "data"):
             getattr(subject.layer.events, event).connect(self._change)
 
-    def stop(self) -> None:
-        """Watch nothing."""
-        self._pause.stop()
+    def abandon(self) -> None:
+        """Forget about a count under way."""
         if self._task is not None:
             self._task.abandon()
             self._task = None
+
+    def stop(self) -> None:
+        """Watch nothing."""
+        self._pause.stop()
+        self.abandon()
         if self._subject is not None:
             for event in ("paint", "set_data", "data"):
                 getattr(self._subject.layer.events, event).disconnect(self._change)

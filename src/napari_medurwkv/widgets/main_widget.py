@@ -50,7 +50,13 @@ class MedurwkvWidget(QWidget):
         """Bring the tab of a panel to the front."""
         self._tabs.setCurrentWidget(panel)
 
-    def shut_down(self) -> None:
-        """Stop everything: the dock goes."""
+    def shut_down(self, alive: bool = True) -> None:
+        """Stop everything: the dock goes.
+
+        Parameters
+        ----------
+        alive : bool
+            Whether the widgets still live.
+        """
         for _, panel in self._panels:
-            panel.shut_down()
+            panel.shut_down(alive)

@@ -55,14 +55,14 @@ class SegmentPanel(QWidget):
     engine : Engine, optional
         Does the work; the shared one by default.
     list_models : callable, optional
-        Gives what can be chosen; the catalogue by default.
+        Gives what can be chosen; what is installed by default.
     """
 
     def __init__(
         self,
         viewer: napari.viewer.Viewer,
         engine: Engine | None = None,
-        list_models: Callable[[], ModelList] = list_installed,
+        list_models: Callable[[], ModelList] | None = None,
     ) -> None:
         super().__init__()
         self._viewer = viewer
@@ -75,7 +75,9 @@ class SegmentPanel(QWidget):
         self._hidden: list[Layer] = []
 
         self.images = ImagePicker(viewer)
-        self.models = ModelPicker(self._preferences.default_model, list_models)
+        self.models = ModelPicker(
+            self._preferences.default_model, list_models or list_installed
+        )
         self.options = RunOptions(self._preferences)
         self.button = RunButton()
         self.device = DeviceLine()
@@ -166,23 +168,29 @@ class SegmentPanel(QWidget):
             self.button.show_cancelling()
             self._run.cancel()
 
-    def shut_down(self) -> None:
-        """Stop everything: the panel goes. Called once by the dock's closing."""
+    def shut_down(self, alive: bool = True) -> None:
+        """Stop everything: the panel goes.
+
+        Parameters
+        ----------
+        alive : bool
+            Whether the widgets still live; they do not when the window was closed.
+        """
         if not self._open:
             return
         self._open = False
         if self._run is not None:
-            self._run.abandon()
+            self._run.abandon(alive)
             self._run = None
-        self._live.stop()
-        self._warming.abandon()
-        self.device.abandon()
-        self.models.abandon()
-        self.images.disconnect_viewer()
-        self._viewer.dims.events.current_step.disconnect(self._show_frame)
+        for part in (self._warming, self._live, self.device, self.models, self.images):
+            part.abandon()
+        if alive:
+            self._live.stop()
+            self.images.disconnect_viewer()
+            self._viewer.dims.events.current_step.disconnect(self._show_frame)
+            self.setEnabled(False)
         if self._shares_engine:
             release_engine()
-        self.setEnabled(False)
 
     # ------------------------------------------------------------------ building
 

@@ -192,17 +192,21 @@ class SegmentRun(QObject):
             self._keep_partial = keep_partial
             self._engine.cancel(keep_partial=keep_partial)
 
-    def abandon(self) -> None:
+    def abandon(self, alive: bool = True) -> None:
         """Stop and forget: the panel or the window closes.
 
         The layer stays as far as it is, marked as unfinished.
+
+        Parameters
+        ----------
+        alive : bool
+            Whether the window still lives.
         """
-        if not self._timer.isActive():
-            return
-        self._stop_listening()
         self._task.abandon()
-        if not self._withdrawn:
-            self._leave_part("stopped")
+        if alive:
+            self._stop_listening()
+            if not self._withdrawn:
+                self._leave_part("stopped")
 
     # ------------------------------------------------------------ in the thread
 

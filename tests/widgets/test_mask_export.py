@@ -1,0 +1,149 @@
+"""Masks on their way to files: which grid, which name, which record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_medurwkv.errors import GeometryError, OutputError
+from napari_medurwkv.samples import find_sample
+from napari_medurwkv.widgets.layer_image import take_snapshot
+from napari_medurwkv.widgets.mask_export import (
+    check_target,
+    find_mask,
+    suggest_target,
+    write_mask,
+)
+from napari_medurwkv.widgets.reader import read_layers
+
+
+@pytest.fixture
+def scan(tmp_path):
+    values = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(np.int16)
+    image = nib.Nifti1Image(values, np.diag([-0.5, 0.7, 3, 1]))
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.fixture
+def image(scan):
+    data, options, _ = read_layers(str(scan))[0]
+    return Image(data, **options)
+
+
+def test_labels_drawn_over_an_image_get_its_grid(image, scan, tmp_path):
+    # As napari's "new labels" makes them: the image's transform, no metadata.
+    labels = Labels(
+        (image.data > 4).astype(np.uint8),
+        scale=image.scale,
+        translate=image.translate,
+        name="mine",
+    )
+    mask = find_mask(take_snapshot(labels), [take_snapshot(image)])
+    assert "scan" in mask.origin
+    written = write_mask(mask, tmp_path / "mine.nii.gz", overwrite=False)
+    original, saved = nib.load(scan), nib.load(written.path)
+    np.testing.assert_array_equal(saved.affine, original.affine)
+    np.testing.assert_array_equal(
+        np.asarray(saved.dataobj), np.asarray(original.dataobj) > 4
+    )
+    assert written.record is None
+
+
+def test_labels_elsewhere_do_not_get_a_grid_that_is_not_theirs(image):
+    labels = Labels(np.zeros(image.data.shape, np.uint8), scale=image.scale + 1)
+    mask = find_mask(take_snapshot(labels), [take_snapshot(image)])
+    assert mask.geometry.assumed
+
+
+def test_name_beside_the_image(image, tmp_path):
+    labels = Labels(np.zeros(image.data.shape, np.uint8), metadata=image.metadata)
+    mask = find_mask(take_snapshot(labels), [])
+    assert suggest_target(mask, tmp_path / "home") == tmp_path / "scan_mask.nii.gz"
+
+
+def test_name_without_an_image_file(tmp_path):
+    flat = find_mask(take_snapshot(Labels(np.zeros((4, 4), int), name="a/b c")), [])
+    assert suggest_target(flat, tmp_path) == tmp_path / "a_b_c.png"
+    deep = find_mask(take_snapshot(Labels(np.zeros((4, 4, 4), int), name="x")), [])
+    assert suggest_target(deep, tmp_path) == tmp_path / "x.nii.gz"
+
+
+def test_masks_of_samples_do_not_go_into_the_package(tmp_path):
+    data, options, _ = read_layers(str(find_sample("brain").path))[0]
+    labels = Labels(np.zeros(data.shape, np.uint8), metadata=options["metadata"])
+    mask = find_mask(take_snapshot(labels), [])
+    assert suggest_target(mask, tmp_path) == tmp_path / "brain_mask.nii.gz"
+
+
+def test_unknown_ending_is_refused_in_a_sentence():
+    with pytest.raises(OutputError, match=r"\.nii\.gz"):
+        check_target("mask.docx")
+
+
+def test_resized_layer_is_refused(image):
+    labels = Labels(np.zeros((2, 2, 2), np.uint8), metadata=image.metadata)
+    with pytest.raises(GeometryError, match="cropped or resampled"):
+        find_mask(take_snapshot(labels), [])
+
+
+@pytest.fixture
+def segmented(viewer, panel, segment, masks, scan):
+    data, options, _ = read_layers(str(scan))[0]
+    viewer.add_image(data.astype(np.float32), **options)
+    segment(panel)
+    return masks()[0]
+
+
+def test_record_tells_what_a_person_changed(segmented, tmp_path):
+    mask = find_mask(take_snapshot(segmented), [])
+    written = write_mask(mask, tmp_path / "a.nii.gz", overwrite=False)
+    assert written.changed == 0
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["parameters"]["edited_by_hand"] is False
+
+    where = np.argwhere(segmented.data != 2)[:3]
+    segmented.data_setitem(tuple(where.T), 2)
+    written = write_mask(mask, tmp_path / "b.nii.gz", overwrite=False)
+    assert written.changed == 3
+    record = json.loads((tmp_path / "b.json").read_text())
+    assert record["parameters"]["edited_by_hand"] is True
+    assert record["parameters"]["changed_voxels"] == 3
+    assert record["complete"] is True
+
+
+def test_existing_file_is_not_replaced_unasked(segmented, tmp_path):
+    mask = find_mask(take_snapshot(segmented), [])
+    target = tmp_path / "a.nii.gz"
+    target.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists"):
+        write_mask(mask, target, overwrite=False)
+    assert target.read_bytes() == b"precious"
+    write_mask(mask, target, overwrite=True)
+    assert nib.load(target).shape == (5, 6, 7)
+
+
+def test_edits_of_a_mask_without_its_original_are_not_known(segmented, tmp_path):
+    snapshot = take_snapshot(segmented)
+    block = {**segmented.metadata["medurwkv"]}
+    del block["original"]
+    state = {**snapshot.state, "metadata": {"medurwkv": block}}
+    mask = find_mask(replace(snapshot, state=state), [])
+    written = write_mask(mask, tmp_path / "a.nii.gz", overwrite=False)
+    assert written.changed is None
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["parameters"]["edited_by_hand"] is None
+
+
+def test_several_frames_are_refused():
+    labels = Labels(np.zeros((3, 4, 5, 6), np.uint8))
+    mask = find_mask(take_snapshot(labels), [])
+    with pytest.raises(GeometryError, match="one frame at a time"):
+        write_mask(mask, "never.nii.gz", overwrite=False)
