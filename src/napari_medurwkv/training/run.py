@@ -6,6 +6,7 @@ import datetime
 import logging
 import warnings
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
