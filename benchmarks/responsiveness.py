@@ -149,7 +149,9 @@ def measure(limit: float) -> dict:
     pause(3)
     image = viewer.layers[0]
     watch.begin("napari adds a plain labels layer")
-    plain = viewer.add_labels(np.zeros(image.data.shape, np.uint8), scale=image.scale)
+    plain = viewer.add_labels(
+        np.zeros(image.data.shape, np.uint8), scale=image.scale, units=image.units
+    )
     pause(1)
     watch.begin("napari removes it")
     viewer.layers.remove(plain)
