@@ -136,7 +136,7 @@ def exact_gradients(x):
     return torch.autograd.grad(loss, arguments)
 
 
-def assert_close(found, exact, tokens):
+def assert_close(found, exact, tokens, tolerance=2e-5):
     """Errors relative to each channel's largest gradient, or to 1 if that is less."""
     for name, a, b in zip("wukv", found, exact, strict=True):
         assert a.dtype == torch.float32
@@ -144,7 +144,7 @@ def assert_close(found, exact, tokens):
         assert a.isfinite().all(), name
         over = tuple(range(b.ndim - 1))
         size = b.abs().amax(over).clamp(min=tokens if name == "w" else 1)
-        assert ((a - b).abs() / size).max() <= 2e-5, name
+        assert ((a - b).abs() / size).max() <= tolerance, name
 
 
 @pytest.mark.parametrize("decay", [*DECAYS, *EXTREME_DECAYS])
@@ -172,7 +172,8 @@ def test_gradients_of_any_channel_count(implementation, make_inputs, channels):
 def test_gradients_of_long_sequences(implementation, make_inputs, decay):
     x = make_inputs((1, 4096, 16), decay, 8.0)
     exact = gradients(_portable, x.double())
-    assert_close(gradients(implementation, x), exact, 4096)
+    # A key's gradient is a small difference of sums over thousands of tokens.
+    assert_close(gradients(implementation, x), exact, 4096, 1e-4)
 
 
 def test_where_no_gradient_comes_in_none_goes_out(implementation, make_inputs):
