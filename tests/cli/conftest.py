@@ -19,8 +19,9 @@ SMALL = {
     "bottleneck_dim": 16,
     "decoder_dims": [16, 16, 16],
     "final_dim": 8,
-    "in_channels": 3,
 }
+"""Values that make the network small."""
+
 COMMON = {
     "version": "1",
     "description": "Nothing in particular.",
@@ -69,9 +70,15 @@ BRAIN = COMMON | {
 }
 
 
+GREY = NUCLEI | {"name": "grey", "channels": [{"name": "grey"}], "repeat_grey": False}
+
+
 def make_model(folder, card, bias=None):
     """Save a model; its outputs differ little, so a bias decides between them."""
-    config = SMALL | {"num_classes": len(card["output_values"])}
+    config = SMALL | {
+        "num_classes": len(card["output_values"]),
+        "in_channels": len(card["channels"]) * (2 * card.get("slice_context", 0) + 1),
+    }
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = create_model("med_urwkv_nano", **config)
@@ -88,6 +95,20 @@ def models_folder(tmp_path_factory):
     # Two outputs share a value: this makes background as frequent as they.
     make_model(folder, NUCLEI, [0.69, 0.0, 0.0])
     make_model(folder, BRAIN)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def grey_model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("grey"), GREY)
+
+
+@pytest.fixture(scope="session")
+def mute_folder(tmp_path_factory):
+    """Models that find nothing."""
+    folder = tmp_path_factory.mktemp("mute")
+    make_model(folder, NUCLEI, [9.0, 0.0, 0.0])
+    make_model(folder, BRAIN, [9.0, 0.0, 0.0])
     return folder
 
 

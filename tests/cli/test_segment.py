@@ -231,12 +231,13 @@ def test_wrong_input_gets_one_sentence(
 
 
 def test_rgb_for_a_one_channel_model_gets_its_sentence(
-    medurwkv, embedded, models_folder, tmp_path
+    medurwkv, embedded, grey_model, tmp_path
 ):
-    colour = tmp_path / "colour.tif"
+    colour = tmp_path / "colour.png"
     Pictures.fromarray(np.zeros((40, 40, 3), np.uint8)).save(colour)
-    stack = tmp_path / "mask.tif"
-    answer = medurwkv("segment", colour, stack, "--model", "brain-tissue", code=1)
+    words = ("segment", colour, tmp_path / "mask.png", "--model", grey_model)
+    answer = medurwkv(*words, code=1)
+    assert "This image is RGB and grey takes images of 1 channel" in answer.stderr
     assert answer.stderr.count("\n") == 1
 
 

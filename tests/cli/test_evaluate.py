@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+
+
+def save(path, labels, affine=None):
+    affine = np.diag([2.0, 2.0, 3.0, 1.0]) if affine is None else affine
+    nib.save(nib.Nifti1Image(labels, affine), path)
+    return path
+
+
+@pytest.fixture
+def reference(tmp_path):
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[:3] = 1
+    labels[3:5] = 2
+    return save(tmp_path / "reference.nii.gz", labels)
+
+
+def test_dice_and_iou_of_each_class(medurwkv, reference, tmp_path):
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[:2] = 1
+    labels[3:5] = 2
+    mask = save(tmp_path / "mask.nii.gz", labels)
+    document = json.loads(medurwkv("evaluate", mask, reference, "--json").stdout)
+    one, two = document["classes"]
+    assert one["dice"] == pytest.approx(2 * 2 / 5)
+    assert one["iou"] == pytest.approx(2 / 3)
+    assert one["predicted"] == pytest.approx(2 * 7 * 8 * 12)
+    assert document["unit"] == "mm³"
+    assert two["dice"] == 1
+    assert document["aji"] is None
+    assert document["mean_dice"] == pytest.approx(0.9)
+    text = medurwkv("evaluate", mask, reference).stdout
+    assert "0.8000" in text
+    assert "Mean Dice 0.9000" in text
+
+
+def test_the_same_place_in_another_orientation_is_the_same_grid(
+    medurwkv, reference, tmp_path
+):
+    image = nib.load(reference)
+    turned = image.as_reoriented([[1, 1], [0, -1], [2, -1]])
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    answer = medurwkv("evaluate", tmp_path / "turned.nii.gz", reference, "--json")
+    assert json.loads(answer.stdout)["mean_dice"] == 1
+
+
+def test_objects(medurwkv, tmp_path):
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:5, :5], labels[10:15, 10:15] = 1, 2
+    Pictures.fromarray(labels).save(tmp_path / "a.png")
+    Pictures.fromarray(labels[:, :] * 3).save(tmp_path / "b.png")
+    words = ("evaluate", tmp_path / "a.png", tmp_path / "b.png", "--instances")
+    document = json.loads(medurwkv(*words, "--json").stdout)
+    assert document["aji"] == 1
+    assert document["unit"] == "pixel²"
+    assert "Aggregated Jaccard index 1.0000" in medurwkv(*words).stdout
+
+
+def test_different_grids_are_refused(medurwkv, reference, tmp_path):
+    labels = np.asarray(nib.load(reference).dataobj)
+    moved = np.diag([2.0, 2.0, 3.0, 1.0])
+    moved[0, 3] = 1
+    for name, mask, sentence in (
+        ("shape", save(tmp_path / "shape.nii", labels[:-1]), "different grids"),
+        ("moved", save(tmp_path / "moved.nii", labels, moved), "different places"),
+        ("size", save(tmp_path / "size.nii", labels, np.eye(4)), "voxel sizes"),
+    ):
+        answer = medurwkv("evaluate", mask, reference, code=1)
+        assert sentence in answer.stderr, name
+        assert answer.stderr.count("\n") == 1
+
+
+def test_a_picture_is_not_compared_with_a_scan(medurwkv, tmp_path):
+    labels = np.ones((6, 7), np.uint8)
+    Pictures.fromarray(labels).save(tmp_path / "a.png")
+    rows = save(tmp_path / "b.nii", labels.T)
+    shape = nib.load(rows).shape
+    assert shape == (7, 6)
+    answer = medurwkv("evaluate", tmp_path / "a.png", rows, code=1)
+    assert "Only one of the masks" in answer.stderr
+
+
+def test_what_is_no_mask_gets_a_sentence(medurwkv, reference, tmp_path):
+    halves = save(tmp_path / "half.nii", np.full((6, 7, 8), 0.5, np.float32))
+    assert "fractions" in medurwkv("evaluate", halves, reference, code=1).stderr
+    missing = tmp_path / "no.nii"
+    assert "does not exist" in medurwkv("evaluate", reference, missing, code=1).stderr
