@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import napari_medurwkv.models  # noqa: F401  (before timm and Lightning)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -67,6 +67,13 @@ def test_accuracy_far_beyond(implementation, measured, tokens):
     assert (y - expected).abs().max() <= 1e-5
 
 
+def test_growth_and_fading_over_a_long_sequence(implementation, make_inputs):
+    decay = torch.tensor([-300.0, -200.0, -100.0, 100.0, 200.0, 300.0])
+    x = make_inputs((1, 16384, 96), decay.repeat_interleave(LANES), 8.0)
+    y = implementation.forward(*x.arguments)
+    assert (y - bi_wkv_reference(*x.arguments)).abs().max() <= 1e-5
+
+
 def test_decays_of_all_kinds_in_one_call(implementation, measured):
     x, expected = measured(130, EXTREME_DECAYS)
     assert (implementation.forward(*x.arguments) - expected).abs().max() <= 1e-5

@@ -119,4 +119,4 @@ def test_separate_nuclei(viewer, panel, qtbot, masks, tmp_path):
     (mask,) = masks()
     objects = len(np.unique(mask.data)) - 1
     assert objects > 1
-    assert panel.table.rows()[0][2] == str(objects)
+    assert panel.result.table.rows()[0][2] == str(objects)

@@ -58,10 +58,21 @@ def test_table_shows_volumes(viewer, panel, segment, volume, engine):
     viewer.add_image(volume, scale=(2, 1, 1), units="mm")
     segment(panel)
     ones = int((engine.answer(volume) == 1).sum())
-    rows = panel.table.rows()
+    rows = panel.result.table.rows()
     assert [row[0] for row in rows] == ["grey matter", "white matter"]
     assert rows[0][1] == f"{ones * 2 / 1000:.2f} mL"
     assert rows[0][2].replace("\u202f", "") == str(ones)
+
+
+def test_result_is_named_and_goes_with_its_mask(viewer, panel, segment, volume, masks):
+    viewer.add_image(volume, name="head")
+    segment(panel)
+    (mask,) = masks()
+    assert panel.result.name == "head – Brain model"
+    mask.name = "mine"
+    assert panel.result.name == "mine"
+    viewer.layers.remove(mask)
+    assert panel.result.isHidden()
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -152,6 +163,7 @@ def test_series_is_segmented_at_the_frame_shown(
         mask.data_to_world((0, 3, 4, 5)), image.data_to_world((2, 3, 4, 5))
     )
     assert mask.metadata["medurwkv"]["frame"] == 2
+    assert panel.images.frame_text == "Frame 3 of 3: the one shown."
 
 
 def test_multiscale_image_is_segmented_at_full_resolution(
@@ -339,8 +351,8 @@ def test_separate_objects_are_numbered_and_named(
     assert mask.data.dtype == np.int32
     assert mask.data.max() == 16
     assert list(mask.features["name"])[:2] == ["background", "grey matter 1"]
-    assert panel.table.rows()[0][2] == "16"
-    assert panel.table.horizontalHeaderItem(2).text() == "Objects"
+    assert panel.result.table.rows()[0][2] == "16"
+    assert panel.result.table.horizontalHeaderItem(2).text() == "Objects"
 
 
 def test_pointer_names_the_class(viewer, panel, segment, volume, masks):
@@ -367,14 +379,15 @@ def test_edits_are_measured(viewer, panel, segment, volume, masks, qtbot):
     viewer.add_image(volume)
     segment(panel)
     (mask,) = masks()
-    before = panel.table.rows()[1][2]
+    before = panel.result.table.rows()[1][2]
     mask.data_setitem(tuple(np.argwhere(mask.data == 0)[:7].T), 2)
     expected = str(int(before.replace("\u202f", "")) + 7)
     qtbot.waitUntil(
-        lambda: panel.table.rows()[1][2].replace("\u202f", "") == expected, timeout=4000
+        lambda: panel.result.table.rows()[1][2].replace("\u202f", "") == expected,
+        timeout=4000,
     )
     mask.undo()
-    qtbot.waitUntil(lambda: panel.table.rows()[1][2] == before, timeout=4000)
+    qtbot.waitUntil(lambda: panel.result.table.rows()[1][2] == before, timeout=4000)
 
 
 def test_layer_is_segmented_as_soon_as_it_is_ready(viewer, panel, volume, qtbot, masks):

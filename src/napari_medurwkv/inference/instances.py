@@ -48,6 +48,8 @@ def separate_objects(
     seed_part = np.zeros(int(seeds.max(initial=0)) + 1, np.int64)
     seed_part[seeds[seeds > 0]] = parts[seeds > 0]
     seeds_in_part = np.bincount(seed_part[1:], minlength=count + 1)
+    # Dropped seeds lie in part 0, the background, which is never divided.
+    seeds_in_part[0] = 0
 
     divided = seeds_in_part > 1
     objects = np.where(divided[parts], 0, parts)

@@ -1,6 +1,12 @@
 """The networks: Vision-RWKV, its adapter, and Med-URWKV."""
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from napari_medurwkv.models.torchvision_guard import guard_torchvision
+
+# Before the first import of timm.
+guard_torchvision()
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
 from napari_medurwkv.models.blocks import Block, BlockConfig

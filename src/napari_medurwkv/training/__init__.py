@@ -15,6 +15,7 @@ __all__ = ["ConfigError", "TrainConfig", "read_config", "train"]
 def __getattr__(name: str) -> Any:
     # Checking a configuration should not have to wait for Lightning and torch.
     if name == "train":
+        import napari_medurwkv.models  # noqa: F401  (torchvision first, then Lightning)
         from napari_medurwkv.training.run import train
 
         return train

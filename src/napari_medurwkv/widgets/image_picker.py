@@ -63,6 +63,8 @@ class ImagePicker(QWidget):
         self._badge = GeometryBadge()
         self._notes = WrappedLabel()
         self._notes.hide()
+        self._frame_line = WrappedLabel()
+        self._frame_line.hide()
         self._open_error = WrappedLabel()
         set_tone(self._open_error, RED)
         self._open_error.hide()
@@ -77,9 +79,11 @@ class ImagePicker(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self._badge)
+        layout.addWidget(self._frame_line)
         layout.addWidget(self._notes)
         layout.addWidget(self._open_error)
         self._picker.layer_changed.connect(self._watch)
+        viewer.dims.events.current_step.connect(self._show_frame)
         self._watch(self._picker.layer)
 
     @property
@@ -118,9 +122,9 @@ class ImagePicker(QWidget):
         return min(max(index, 0), snapshot.frames - 1)
 
     @property
-    def frames(self) -> int:
-        """Number of frames of a series; 0 for a single image."""
-        return 0 if self._snapshot is None else self._snapshot.frames
+    def frame_text(self) -> str:
+        """What is said of the frame; "" for a single image."""
+        return str(self._frame_line.text())
 
     @property
     def picture(self) -> LayerImage | None:
@@ -153,6 +157,7 @@ class ImagePicker(QWidget):
         self.abandon()
         self._settle.stop()
         self._forget()
+        self._viewer.dims.events.current_step.disconnect(self._show_frame)
         self._picker.disconnect_viewer()
 
     def _watch(self, layer: Layer | None) -> None:
@@ -196,6 +201,7 @@ class ImagePicker(QWidget):
             self._refuse(error)
             return
         self._snapshot = snapshot
+        self._show_frame()
         self._badge.clear("reading the geometry…")
         self._task = in_background(lambda: find_geometry(snapshot), self._learn)
         self.picture_changed.emit()
@@ -210,6 +216,14 @@ class ImagePicker(QWidget):
         self._notes.setText("\n".join(outcome.value.notes))
         self._notes.setVisible(bool(outcome.value.notes))
         self.picture_changed.emit()
+
+    def _show_frame(self, event: Any = None) -> None:
+        frame, snapshot = self.frame, self._snapshot
+        text = ""
+        if frame is not None and snapshot is not None:
+            text = f"Frame {frame + 1} of {snapshot.frames}: the one shown."
+        self._frame_line.setText(text)
+        self._frame_line.setVisible(bool(text))
 
     def _refuse(self, error: Exception | None) -> None:
         self._problem = str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QWidget
 
 from napari_medurwkv.widgets.look import let_shrink
 
@@ -25,12 +25,17 @@ _OVERLAPS = (0.25, 0.5, 0.75)
 
 
 class RunOptions(QWidget):
-    """Device, overlap, instances, and which frame of a series is taken.
+    """Device and overlap, which the panel folds away, and `separate`, which it shows.
 
     Parameters
     ----------
     preferences : Preferences
         What is chosen at the start.
+
+    Attributes
+    ----------
+    separate : QCheckBox
+        Whether objects are to be numbered; hidden where the model cannot do it.
     """
 
     device_changed = Signal(str)
@@ -52,19 +57,15 @@ class RunOptions(QWidget):
         )
         for combo in (self._device, self._overlap):
             let_shrink(combo)
-        self._instances = QCheckBox("Separate touching objects")
-        self._instances.setToolTip(
+        self.separate = QCheckBox("Separate touching objects")
+        self.separate.setToolTip(
             "Number every object instead of marking one class for all"
         )
-        self._frame = QLabel()
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("Device", self._device)
         rows.addRow("Overlap", self._overlap)
-        rows.addRow(self._instances)
-        rows.addRow(self._frame)
-        self._frame.hide()
-        self._instances.hide()
+        self.separate.hide()
         self._device.currentIndexChanged.connect(
             lambda: self.device_changed.emit(self.device)
         )
@@ -83,21 +84,15 @@ class RunOptions(QWidget):
     @property
     def instances(self) -> bool:
         """Whether objects are to be numbered."""
-        return not self._instances.isHidden() and self._instances.isChecked()
+        return not self.separate.isHidden() and self.separate.isChecked()
 
     def set_instances(self, separate: bool) -> None:
         """Choose whether objects are to be numbered, where the model can."""
-        self._instances.setChecked(separate)
+        self.separate.setChecked(separate)
 
     def show_card(self, card: ModelCard | None) -> None:
         """Offer what this model can do."""
         can = card is not None and card.instances is not None
-        self._instances.setVisible(can)
+        self.separate.setVisible(can)
         if card is not None:
             self._overlap.setItemText(0, f"{card.overlap:.0%}, by the card")
-
-    def show_frame(self, frame: int | None, count: int) -> None:
-        """Say which part of a series will be segmented; None for single images."""
-        self._frame.setVisible(frame is not None)
-        if frame is not None:
-            self._frame.setText(f"Frame {frame + 1} of {count}: the one shown")

@@ -13,14 +13,14 @@ from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
-from napari_medurwkv.widgets.class_table import ClassTable
 from napari_medurwkv.widgets.device_line import DeviceLine
 from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.image_picker import ImagePicker
-from napari_medurwkv.widgets.live_measures import LiveMeasures, Measured
+from napari_medurwkv.widgets.live_measures import Measured
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
 from napari_medurwkv.widgets.removal import call_on_removal
+from napari_medurwkv.widgets.result_view import ResultView
 from napari_medurwkv.widgets.run_button import RunButton
 from napari_medurwkv.widgets.run_options import RunOptions
 from napari_medurwkv.widgets.segment_run import RunEnd, RunRequest, SegmentRun
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-    from napari_medurwkv.measure import ClassMeasure
     from napari_medurwkv.widgets.model_picker import ModelList
     from napari_medurwkv.widgets.shared_engine import Engine
 
@@ -68,7 +67,7 @@ class SegmentPanel(QWidget):
         self._viewer = viewer
         self._shares_engine = engine is None
         self._engine = acquire_engine() if engine is None else engine
-        self._preferences = read_preferences()
+        preferences = read_preferences()
         self._run: SegmentRun | None = None
         self._pending = False
         self._open = True
@@ -76,15 +75,14 @@ class SegmentPanel(QWidget):
 
         self.images = ImagePicker(viewer)
         self.models = ModelPicker(
-            self._preferences.default_model, list_models or list_installed
+            preferences.default_model, list_models or list_installed
         )
-        self.options = RunOptions(self._preferences)
+        self.options = RunOptions(preferences)
         self.button = RunButton()
         self.device = DeviceLine()
-        self.table = ClassTable()
+        self.result = ResultView(viewer)
         self._hint = WrappedLabel()
         self._status = WrappedLabel()
-        self._live = LiveMeasures(self)
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(50)
@@ -138,8 +136,7 @@ class SegmentPanel(QWidget):
             return
         self._pending = False
         self._say("", None)
-        self.table.hide()
-        self._live.stop()
+        self.result.clear()
         request = RunRequest(
             layer,
             picture,
@@ -147,7 +144,7 @@ class SegmentPanel(QWidget):
             device=self.options.device,
             overlap=self.options.overlap,
             instances=self.options.instances,
-            keep_partial=self._preferences.keep_partial,
+            keep_partial=read_preferences().keep_partial,
         )
         try:
             run = SegmentRun(self._viewer, self._engine, request, self)
@@ -182,12 +179,12 @@ class SegmentPanel(QWidget):
         if self._run is not None:
             self._run.abandon(alive)
             self._run = None
-        for part in (self._warming, self._live, self.device, self.models, self.images):
+        parts = (self._warming, self.result, self.device, self.models, self.images)
+        for part in parts:
             part.abandon()
         if alive:
-            self._live.stop()
+            self.result.clear()
             self.images.disconnect_viewer()
-            self._viewer.dims.events.current_step.disconnect(self._show_frame)
             self.setEnabled(False)
         if self._shares_engine:
             release_engine()
@@ -205,12 +202,13 @@ class SegmentPanel(QWidget):
             self.images,
             heading("Model"),
             self.models,
+            self.options.separate,
             self._more,
             self.button,
             self._hint,
             self.device,
             self._status,
-            self.table,
+            self.result,
         ):
             column.addWidget(widget)
         column.addStretch(1)
@@ -235,15 +233,12 @@ class SegmentPanel(QWidget):
         self.options.device_changed.connect(self._device_changed)
         self.button.segment_clicked.connect(self.start)
         self.button.cancel_clicked.connect(self.cancel)
-        self._live.measured.connect(self._show_measures)
-        self._viewer.dims.events.current_step.connect(self._show_frame)
         self._picture_changed()
 
     # ----------------------------------------------------------------- following
 
     def _picture_changed(self) -> None:
         self.models.suit(self.images.dimensions)
-        self._show_frame()
         self._update_ready()
 
     def _model_changed(self, entry: Any) -> None:
@@ -252,9 +247,6 @@ class SegmentPanel(QWidget):
 
     def _device_changed(self, device: str) -> None:
         self.device.ask(self._engine, device)
-
-    def _show_frame(self, event: Any = None) -> None:
-        self.options.show_frame(self.images.frame, self.images.frames)
 
     def _warmed(self, outcome: Outcome[None]) -> None:
         if outcome.error is not None:
@@ -290,7 +282,8 @@ class SegmentPanel(QWidget):
         return "", False
 
     def _allow_changes(self, allow: bool) -> None:
-        for widget in (self.images, self.models, self.options):
+        options = (self.options, self.options.separate)
+        for widget in (self.images, self.models, *options):
             widget.setEnabled(allow)
 
     def _hide_earlier(self, image_id: str) -> None:
@@ -319,18 +312,16 @@ class SegmentPanel(QWidget):
         self._tell(end)
         self._hidden = []
         if end.layer is not None and end.segmentation is not None:
-            self._show_measures(end.measures)
             # What came out is at the end; the layout has to make room for it first.
             self._settled.start()
             segmentation = end.segmentation
-            self._live.watch(
-                Measured(
-                    end.layer,
-                    segmentation.geometry,
-                    segmentation.classes,
-                    segmentation.instances,
-                )
+            subject = Measured(
+                end.layer,
+                segmentation.geometry,
+                segmentation.classes,
+                segmentation.instances,
             )
+            self.result.show_mask(subject, end.measures)
         self._update_ready()
 
     def _tell(self, end: RunEnd) -> None:
@@ -370,9 +361,6 @@ class SegmentPanel(QWidget):
         self._status.setToolTip("")
         self._status.setVisible(bool(text))
         set_tone(self._status, color)
-
-    def _show_measures(self, measures: tuple[ClassMeasure, ...]) -> None:
-        self.table.show_measures(measures)
 
     def _scroll_down(self) -> None:
         bar = self._scroll.verticalScrollBar()

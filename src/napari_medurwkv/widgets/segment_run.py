@@ -306,7 +306,7 @@ class SegmentRun(QObject):
     def _finish(self, outcome: Outcome[_Work]) -> None:
         self._stop_listening()
         self.ended.emit(self._conclude(outcome.value, outcome.error))
-        self.layer = None  # type: ignore[assignment]
+        self.deleteLater()
 
     def _conclude(self, work: _Work | None, error: Exception | None) -> RunEnd:
         seconds = time.monotonic() - self._started
