@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train a network and write its checkpoint."""
     try:
-        from napari_medurwkv.training.run import train as train_network
+        from napari_medurwkv.training import train as train_network
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
