@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def slab(tmp_path_factory):
     """A few slices of the brain sample, stored in another order (IPR)."""
-    brain = nib.load(find_sample("brain").path).slicer[:, :, 38:44]
+    brain = nib.load(find_sample("brain").path).slicer[:, :, 38:41]
     turned = brain.as_reoriented([[2, 1], [1, -1], [0, -1]])
     path = tmp_path_factory.mktemp("scan") / "slab.nii.gz"
     nib.save(turned, path)
