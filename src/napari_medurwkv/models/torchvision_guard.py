@@ -2,8 +2,8 @@
 
 timm and Lightning import torchvision. Where torch is the CPU build and torchvision came
 from the package index as the CUDA build, its compiled part cannot be loaded, and its
-Python part then fails while it is imported, because it describes an operator (``nms``)
-that nobody defined. Nothing here needs that operator: naming it is enough.
+Python part then fails while it is imported, because it describes operators (``nms``,
+``qnms``) that nobody defined. Nothing here needs them: naming them is enough.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def guard_torchvision() -> bool:
         if "torchvision::nms does not exist" not in str(error):
             raise
         library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in ("nms", "qnms"):
+            library.define(
+                f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
         _kept.append(library)  # the definition lives as long as this object
         import torchvision  # noqa: F401
     return bool(_kept)
