@@ -34,7 +34,7 @@ def test_headless_writes_a_mask_a_record_and_a_picture_for_each_sample(
         with Pictures.open(folder / f"{sample.name}_overlay.png") as picture:
             assert picture.width > 300
             assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100
-        assert sample.title in answer.stdout
+        assert sample.name in answer.stdout
     brain = next(s for s in list_samples() if s.dimensions == 3)
     written = nib.load(folder / "brain_mask.nii.gz")
     assert np.array_equal(written.affine, nib.load(brain.path).affine)

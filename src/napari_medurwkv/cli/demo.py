@@ -20,6 +20,7 @@ from napari_medurwkv.cli.segment import (
     describe_result,
     measure_result,
     run_and_save,
+    size_text,
 )
 from napari_medurwkv.cli.streams import (
     add_row,
@@ -185,10 +186,10 @@ def _table(shown: list[_Shown]) -> Table:
             value = 1 if one.result.instances else measure.value
             add_row(
                 table,
-                one.sample.title if number == 0 else "",
+                one.sample.name if number == 0 else "",
                 measure.name,
                 "" if measure.components is None else str(measure.components),
-                f"{measure.size:.4g} {measure.unit}",
+                size_text(measure),
                 f"{dice[value]:.3f}" if value in dice else "",
                 f"{aji:.3f}" if aji is not None and number == 0 else "",
                 f"{one.result.record.seconds:.1f}" if number == 0 else "",
@@ -212,29 +213,26 @@ def _notice(shown: list[_Shown]) -> str:
 
 
 def _open_napari(shown: list[_Shown]) -> None:
-    """Open all samples; the last one, a volume, is what is seen first."""
+    """Open a window for each sample: pictures and volumes share no axes."""
     import napari
     from napari.utils.colormaps import DirectLabelColormap
 
-    viewer = napari.Viewer(title="medurwkv demo")
     for one in shown:
-        seen = one is shown[-1]
+        viewer = napari.Viewer(title=f"{one.sample.title} - medurwkv demo")
+        geometry = one.image.geometry
         place: dict[str, Any] = {
-            "scale": one.image.geometry.display_spacing,
-            "translate": one.image.geometry.display_translate,
-            "visible": seen,
+            "scale": geometry.display_spacing,
+            "translate": geometry.display_translate,
         }
         viewer.add_image(
-            one.image.array, name=one.sample.title, rgb=one.image.rgb, **place
+            one.image.array, name=one.sample.name, rgb=one.image.rgb, **place
         )
-        layer = viewer.add_labels(
-            one.result.labels, name=f"{one.sample.title}, mask", **place
+        mask = viewer.add_labels(
+            one.result.labels, name=f"{one.sample.name} mask", opacity=0.5, **place
         )
         if not one.result.instances:
             colours: dict[int | None, str] = {None: "transparent"}
             colours |= {info.value: info.color for info in one.result.classes}
             colours[0] = "transparent"
-            layer.colormap = DirectLabelColormap(color_dict=colours)
-    if shown and shown[-1].image.geometry.ndim == 3:
-        viewer.dims.set_point(0, float(sum(viewer.dims.range[0][:2]) / 2))
+            mask.colormap = DirectLabelColormap(color_dict=colours)
     napari.run()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.io import Image
     from napari_medurwkv.measure import ClassMeasure
 
-__all__ = ["describe_result", "measure_result", "run_and_save", "segment"]
+__all__ = ["describe_result", "measure_result", "run_and_save", "segment", "size_text"]
 
 
 def segment(
@@ -115,7 +115,7 @@ def segment(
         cells = [
             "1, 2, ..." if instances else str(measure.value),
             measure.name,
-            f"{measure.size:.4g} {measure.unit}",
+            size_text(measure),
         ]
         add_row(table, *cells, *([str(measure.components)] if instances else []))
     table.caption = f"{record.model.name}, {record.seconds:.1f} s"
@@ -189,6 +189,12 @@ def measure_result(result: Segmentation) -> tuple[ClassMeasure, ...]:
         return class_measures(result.labels, result.geometry, result.classes)
     kind = next(info for info in result.classes if info.value != 0)
     return (object_measure(result.labels, result.geometry, kind),)
+
+
+def size_text(measure: ClassMeasure) -> str:
+    """Write a size with three or more digits, and with its unit."""
+    digits = ",.0f" if measure.size >= 1000 or measure.unit == "px" else ".3g"
+    return f"{measure.size:{digits}} {measure.unit}"
 
 
 def describe_result(
