@@ -43,7 +43,7 @@ class Studio:
             QApplication.processEvents()
             time.sleep(0.005)
 
-    def until(self, condition, seconds: float = 300) -> None:
+    def until(self, condition, seconds: float = 1200) -> None:
         from qtpy.QtWidgets import QApplication
 
         end = time.monotonic() + seconds

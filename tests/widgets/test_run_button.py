@@ -9,7 +9,13 @@ from napari_medurwkv.widgets.run_button import RunButton, remaining_time
 
 @pytest.mark.parametrize(
     ("fraction", "seconds", "words"),
-    [(0, 3, ""), (0.5, 12, "0:12"), (0.25, 100, "5:00"), (0.01, 100, "2:45:00")],
+    [
+        (0, 3, ""),
+        (0.5, 12, "0:12"),
+        (0.25, 100, "5:00"),
+        (0.01, 100, "2:45:00"),
+        (0.5, 61, "1:10"),
+    ],
 )
 def test_remaining_time(fraction, seconds, words):
     assert remaining_time(fraction, seconds) == words

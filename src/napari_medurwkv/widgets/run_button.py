@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunButton", "remaining_time"]
 
+_COARSE_S = 60
+_STEP_S = 10
+
 
 def remaining_time(fraction: float, seconds: float) -> str:
     """Say how long a job still takes if it goes on as it went.
@@ -30,11 +33,15 @@ def remaining_time(fraction: float, seconds: float) -> str:
     Returns
     -------
     str
-        Such as "0:12" or "1:02:45"; "" while nothing is done.
+        Such as "0:12" or "1:02:45"; "" while nothing is done. Above a minute in steps
+        of ten seconds.
     """
     if fraction <= 0:
         return ""
     left = round(seconds * (1 - fraction) / fraction)
+    if left > _COARSE_S:
+        # An estimate: seconds would be untrue, and each change repaints the window.
+        left = -(-left // _STEP_S) * _STEP_S
     minutes, second = divmod(left, 60)
     hours, minute = divmod(minutes, 60)
     if hours:
