@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -96,3 +96,9 @@ def test_no_file_outgrows_its_room():
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
     }
     assert not long
+
+
+def test_there_is_one_version():
+    import napari_medurwkv
+
+    assert napari_medurwkv.__version__ == version("napari-medurwkv")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_medurwkv.version import __version__
+
 if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import load_model
     from napari_medurwkv.inference import segment
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load_model", "segment"]
 
 

@@ -24,8 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from napari_medurwkv import __version__
 from napari_medurwkv.errors import OutputError
+from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

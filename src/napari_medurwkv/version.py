@@ -1,0 +1,7 @@
+"""The version, for those who may not know the whole package."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"
