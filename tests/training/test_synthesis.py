@@ -8,11 +8,8 @@ import torch
 
 from napari_medurwkv.checkpoints.card import IntensityRecipe
 from napari_medurwkv.errors import ImageError
-from napari_medurwkv.training.synthesis import (
-    SynthesisConfig,
-    TemplateSlices,
-    load_brain_template,
-)
+from napari_medurwkv.training.synthesis import SynthesisConfig, TemplateSlices
+from napari_medurwkv.training.template import load_brain_template
 
 RECIPE = IntensityRecipe(scale="percentile", low=0.5, high=99.5)
 PLAIN = SynthesisConfig(

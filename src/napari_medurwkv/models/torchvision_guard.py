@@ -9,12 +9,13 @@ Python part then fails while it is imported, because it describes operators (``n
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
 __all__ = ["guard_torchvision"]
 
-_kept: list[torch.library.Library] = []
+_kept: list[Any] = []
 
 
 def guard_torchvision() -> bool:
@@ -32,7 +33,8 @@ def guard_torchvision() -> bool:
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = torch.library.Library  # its methods carry no types
+        library = library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(
                 f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

@@ -73,7 +73,7 @@ class RunData(lightning.LightningDataModule):
                 held, card, instances=config.target == "instance-boundary"
             )
         else:
-            from napari_medurwkv.training.synthesis import load_brain_template
+            from napari_medurwkv.training.template import load_brain_template
 
             self._template = load_brain_template()
             self.used = "synthetic slices without end"

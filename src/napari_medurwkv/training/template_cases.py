@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_medurwkv.geometry import Geometry
 from napari_medurwkv.io import Image
-from napari_medurwkv.training.synthesis import load_template_arrays
+from napari_medurwkv.training.template import load_template_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
