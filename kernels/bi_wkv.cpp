@@ -111,8 +111,9 @@ void scan_channels(const Problem<Real>& x, std::ptrdiff_t b, std::ptrdiff_t from
                    std::ptrdiff_t to, ScanState* states) {
   for (std::ptrdiff_t c = from; c < to; ++c) {
     const std::ptrdiff_t at = b * x.tokens * x.channels + c;
-    const Channel<Real> channel{x.tokens, x.channels, static_cast<double>(x.w[c]),
-                                static_cast<double>(x.u[c]), x.k + at, x.v + at};
+    const Channel<Real> channel{
+        x.tokens, x.channels, static_cast<double>(x.w[c]), static_cast<double>(x.u[c]),
+        x.k + at, x.v + at};
     if (x.grad != nullptr) {
       const std::ptrdiff_t place = b * x.channels + c;
       scan_backward(channel, x.grad + at, x.gk + at, x.gv + at, x.gw + place,
@@ -150,9 +151,10 @@ void scatter(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
 
 constexpr std::ptrdiff_t kMostLanes = 16;
 
-// The last channels, too few to fill a tile: computed on a padded copy.
-void narrow_tile(const Problem<float>& x, const TileKernels& kernels,
-                 std::ptrdiff_t b, std::ptrdiff_t from, float* space) {
+// The last channels, too few to fill a tile: computed on a padded copy. Like
+// full_tile, returns false where the keys are too extreme for a tile.
+bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
+                 std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t lanes = kernels.lanes, count = x.channels - from;
   const std::ptrdiff_t at = b * x.tokens * x.channels + from, size = x.tokens * lanes;
   float w[kMostLanes] = {}, u[kMostLanes] = {};
@@ -171,8 +173,9 @@ void narrow_tile(const Problem<float>& x, const TileKernels& kernels,
   if (back) {
     gather(x.y + at, x.tokens, x.channels, count, lanes, y);
     gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
-    kernels.backward({x.tokens, lanes, w, u, k, v, y, space + copies * size,
-                      grad, gk, gv, gw, gu});
+    const Tile tile{x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
+                    grad,     gk,    gv, gw, gu};
+    if (!kernels.backward(tile)) return false;
     scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
     scatter(gv, x.tokens, x.channels, count, lanes, x.gv + at);
     for (std::ptrdiff_t c = 0; c < count; ++c) {
@@ -180,28 +183,28 @@ void narrow_tile(const Problem<float>& x, const TileKernels& kernels,
       x.gu[b * x.channels + from + c] = gu[c];
     }
   } else {
-    kernels.forward({x.tokens, lanes, w, u, k, v, y, space + copies * size,
-                     nullptr, nullptr, nullptr, nullptr, nullptr});
+    const Tile tile{
+        x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
+        nullptr,  nullptr, nullptr, nullptr, nullptr};
+    if (!kernels.forward(tile)) return false;
     scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
   }
+  return true;
 }
 
-void full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
-                std::ptrdiff_t from, float* space) {
+bool full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
+               std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t at = b * x.tokens * x.channels + from;
   const std::ptrdiff_t place = b * x.channels + from;
-  Tile tile{x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at,
-            x.y + at, space,      nullptr, nullptr,    nullptr,    nullptr,  nullptr};
-  if (x.grad == nullptr) {
-    kernels.forward(tile);
-    return;
-  }
+  Tile tile{x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
+            space,    nullptr,    nullptr,    nullptr,    nullptr,  nullptr};
+  if (x.grad == nullptr) return kernels.forward(tile);
   tile.grad = x.grad + at;
   tile.gk = x.gk + at;
   tile.gv = x.gv + at;
   tile.gw = x.gw + place;
   tile.gu = x.gu + place;
-  kernels.backward(tile);
+  return kernels.backward(tile);
 }
 
 int solve(const Problem<float>& x, int level, int threads) {
@@ -212,26 +215,22 @@ int solve(const Problem<float>& x, int level, int threads) {
   const std::size_t scratch =
       back ? kernels.backward_scratch(x.tokens) : kernels.forward_scratch(x.tokens);
   const std::size_t copies = narrow ? (back ? 6 : 3) : 0;
-  std::size_t bytes =
+  const std::size_t tile_bytes =
       sizeof(float) * (scratch + copies * static_cast<std::size_t>(x.tokens * lanes));
-  const std::size_t states = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
-  bool scans = false;
-  for (std::ptrdiff_t c = 0; c < x.channels && !scans; ++c)
-    scans = !moderate(x.w + c, x.u + c, 1, x.tokens);
-  if (scans && states > bytes) bytes = states;
-  if (x.batch * x.tokens * x.channels < kWorthSharing && !scans) threads = 1;
-  return share(x.batch * tiles, threads, bytes,
-               [&](std::ptrdiff_t task, const Workspace& space) {
-                 const std::ptrdiff_t b = task / tiles, from = task % tiles * lanes;
-                 const std::ptrdiff_t left = x.channels - from;
-                 const std::ptrdiff_t count = left < lanes ? left : lanes;
-                 if (!moderate(x.w + from, x.u + from, count, x.tokens))
-                   scan_channels(x, b, from, from + count, space.as<ScanState>());
-                 else if (count < lanes)
-                   narrow_tile(x, kernels, b, from, space.as<float>());
-                 else
-                   full_tile(x, kernels, b, from, space.as<float>());
-               });
+  const std::size_t scan_bytes = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
+  if (x.batch * x.tokens * x.channels < kWorthSharing) threads = 1;
+  return share(
+      x.batch * tiles, threads, tile_bytes > scan_bytes ? tile_bytes : scan_bytes,
+      [&](std::ptrdiff_t task, const Workspace& space) {
+        const std::ptrdiff_t b = task / tiles, from = task % tiles * lanes;
+        const std::ptrdiff_t left = x.channels - from;
+        const std::ptrdiff_t count = left < lanes ? left : lanes;
+        const bool done =
+            moderate(x.w + from, x.u + from, count, x.tokens) &&
+            (count < lanes ? narrow_tile(x, kernels, b, from, space.as<float>())
+                           : full_tile(x, kernels, b, from, space.as<float>()));
+        if (!done) scan_channels(x, b, from, from + count, space.as<ScanState>());
+      });
 }
 
 int solve(const Problem<double>& x, int, int threads) {
@@ -273,27 +272,45 @@ MEDURWKV_EXPORT int medurwkv_has_threads() {
 // All arrays are contiguous: w, u (channels); k, v, y, grad, gk, gv (batch, tokens,
 // channels); gw, gu (batch, channels), always in double. Levels are those of
 // medurwkv_best_level and must not exceed it. Returns 0, or 1 without memory.
-#define MEDURWKV_DEFINE(REAL, SUFFIX)                                                  \
-  MEDURWKV_EXPORT int medurwkv_bi_wkv_forward_##SUFFIX(                                \
-      int level, int threads, std::int64_t batch, std::int64_t tokens,                 \
-      std::int64_t channels, const REAL* w, const REAL* u, const REAL* k,              \
-      const REAL* v, REAL* y) {                                                        \
-    const medurwkv::Problem<REAL> problem{                                             \
-        static_cast<std::ptrdiff_t>(batch), static_cast<std::ptrdiff_t>(tokens),       \
-        static_cast<std::ptrdiff_t>(channels), w, u, k, v, y, nullptr, nullptr,        \
-        nullptr, nullptr, nullptr};                                                    \
-    return medurwkv::solve(problem, level, threads);                                   \
-  }                                                                                    \
-  MEDURWKV_EXPORT int medurwkv_bi_wkv_backward_##SUFFIX(                               \
-      int level, int threads, std::int64_t batch, std::int64_t tokens,                 \
-      std::int64_t channels, const REAL* grad, const REAL* w, const REAL* u,           \
-      const REAL* k, const REAL* v, const REAL* y, double* gw, double* gu, REAL* gk,   \
-      REAL* gv) {                                                                      \
-    const medurwkv::Problem<REAL> problem{                                             \
-        static_cast<std::ptrdiff_t>(batch), static_cast<std::ptrdiff_t>(tokens),       \
-        static_cast<std::ptrdiff_t>(channels), w, u, k, v, const_cast<REAL*>(y), grad, \
-        gk, gv, gw, gu};                                                               \
-    return medurwkv::solve(problem, level, threads);                                   \
+#define MEDURWKV_DEFINE(REAL, SUFFIX)                                                \
+  MEDURWKV_EXPORT int medurwkv_bi_wkv_forward_##SUFFIX(                              \
+      int level, int threads, std::int64_t batch, std::int64_t tokens,               \
+      std::int64_t channels, const REAL* w, const REAL* u, const REAL* k,            \
+      const REAL* v, REAL* y) {                                                      \
+    const medurwkv::Problem<REAL> problem{static_cast<std::ptrdiff_t>(batch),        \
+                                          static_cast<std::ptrdiff_t>(tokens),       \
+                                          static_cast<std::ptrdiff_t>(channels),     \
+                                          w,                                         \
+                                          u,                                         \
+                                          k,                                         \
+                                          v,                                         \
+                                          y,                                         \
+                                          nullptr,                                   \
+                                          nullptr,                                   \
+                                          nullptr,                                   \
+                                          nullptr,                                   \
+                                          nullptr};                                  \
+    return medurwkv::solve(problem, level, threads);                                 \
+  }                                                                                  \
+  MEDURWKV_EXPORT int medurwkv_bi_wkv_backward_##SUFFIX(                             \
+      int level, int threads, std::int64_t batch, std::int64_t tokens,               \
+      std::int64_t channels, const REAL* grad, const REAL* w, const REAL* u,         \
+      const REAL* k, const REAL* v, const REAL* y, double* gw, double* gu, REAL* gk, \
+      REAL* gv) {                                                                    \
+    const medurwkv::Problem<REAL> problem{static_cast<std::ptrdiff_t>(batch),        \
+                                          static_cast<std::ptrdiff_t>(tokens),       \
+                                          static_cast<std::ptrdiff_t>(channels),     \
+                                          w,                                         \
+                                          u,                                         \
+                                          k,                                         \
+                                          v,                                         \
+                                          const_cast<REAL*>(y),                      \
+                                          grad,                                      \
+                                          gk,                                        \
+                                          gv,                                        \
+                                          gw,                                        \
+                                          gu};                                       \
+    return medurwkv::solve(problem, level, threads);                                 \
   }
 
 MEDURWKV_DEFINE(float, f32)

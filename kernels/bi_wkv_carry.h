@@ -111,7 +111,8 @@ struct Carry {
                      old * (decay.mantissa * sum[2 + i] +
                             (decay.rest * sum[2 + i] + decay.cross * sum[i]));
     }
-    // Where the carry fades little, only the change is rounded and what is lost is kept.
+    // Where the carry fades little, only the change is rounded and what is lost is
+    // kept.
     const Lanes kept = old * decay.mantissa, rest = old * decay.rest;
     const Lanes one = splat(1.0f), half = splat(0.5f), none = splat(0.0f);
     const Lanes steady = where_below(kept, half, none, one);

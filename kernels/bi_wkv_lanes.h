@@ -45,11 +45,11 @@ struct Lanes {
   float lane[MEDURWKV_LANES];
 };
 
-#define MEDURWKV_LANEWISE(OP)                                             \
-  MEDURWKV_INLINE Lanes operator OP(const Lanes& a, const Lanes& b) {     \
-    Lanes c;                                                              \
-    for (int i = 0; i < kLanes; ++i) c.lane[i] = a.lane[i] OP b.lane[i];  \
-    return c;                                                             \
+#define MEDURWKV_LANEWISE(OP)                                            \
+  MEDURWKV_INLINE Lanes operator OP(const Lanes& a, const Lanes& b) {    \
+    Lanes c;                                                             \
+    for (int i = 0; i < kLanes; ++i) c.lane[i] = a.lane[i] OP b.lane[i]; \
+    return c;                                                            \
   }
 MEDURWKV_LANEWISE(+)
 MEDURWKV_LANEWISE(-)
@@ -112,11 +112,6 @@ MEDURWKV_INLINE Lanes power_of_two(Lanes x) {
   const Lanes lowest = splat(-126.0f);
   const Lanes power = shift_to_exponent(x + splat(kRounder + 127.0f));
   return where_below(x, lowest, splat(0.0f), power);
-}
-
-MEDURWKV_INLINE Lanes within_key_limit(Lanes k) {
-  k = where_below(k, splat(-kKeyLimit), splat(-kKeyLimit), k);
-  return where_below(splat(kKeyLimit), k, splat(kKeyLimit), k);
 }
 
 // Binary exponent of e^k, of keys within the limit.

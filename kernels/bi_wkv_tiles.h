@@ -33,8 +33,9 @@ struct TileKernels {
   // Floats of scratch memory for so many tokens.
   std::size_t (*forward_scratch)(std::ptrdiff_t tokens);
   std::size_t (*backward_scratch)(std::ptrdiff_t tokens);
-  void (*forward)(const Tile&);
-  void (*backward)(const Tile&);
+  // Return false, with the results unfinished, where the keys are too extreme.
+  bool (*forward)(const Tile&);
+  bool (*backward)(const Tile&);
 };
 
 extern const TileKernels kTilesBaseline;

@@ -27,50 +27,41 @@ MEDURWKV_INLINE std::ptrdiff_t chunk_end(const Tile& tile, std::ptrdiff_t start)
   return end < tile.tokens ? end : tile.tokens;
 }
 
-// Writes one chunk's weights e^k / 2^scale and adds them up from right to left.
-template <int N, bool Limited>
-MEDURWKV_INLINE void weigh_chunk(const Tile& tile, const Decay& decay,
-                                 std::ptrdiff_t start, std::ptrdiff_t end, Lanes scale,
-                                 float* weights, Lanes* sum) {
-  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
-    Lanes key = load(tile.k + t * tile.stride);
-    if constexpr (Limited) key = within_key_limit(key);
-    const Lanes weight = exponential(key, scale);
-    store(weights + t * tile.stride, weight);
-    if constexpr (N == 4) {
-      sum[2] = decay.step * sum[2] + sum[0];
-      sum[3] = decay.step * sum[3] + sum[1];
-    }
-    sum[0] = decay.step * sum[0] + weight * load(tile.v + t * tile.stride);
-    sum[1] = decay.step * sum[1] + weight;
-  }
-}
-
 // Right to left over the chunks: writes e^k at each chunk's scale to `weights` and
-// keeps, for each chunk, its scale and the carry that comes in from its right.
+// keeps, for each chunk, its scale and the carry that comes in from its right. Stops
+// and returns false where all keys of a chunk are too large or too small to be split.
 template <int N>
-MEDURWKV_INLINE void weigh(const Tile& tile, const Decay& decay, float* weights,
+MEDURWKV_INLINE bool weigh(const Tile& tile, const Decay& decay, float* weights,
                            float* scales, float* carries) {
+  const std::ptrdiff_t stride = tile.stride;
   constexpr std::ptrdiff_t size = (N + 1) * kLanes;
   Carry<N> carry;
   carry.clear();
   for (std::ptrdiff_t c = chunk_count(tile.tokens) - 1; c >= 0; --c) {
     const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
-    Lanes largest = load(tile.k + start * tile.stride);
+    Lanes largest = load(tile.k + start * stride);
     for (std::ptrdiff_t t = start + 1; t < end; ++t)
-      largest = larger(largest, load(tile.k + t * tile.stride));
-    const Lanes limited = within_key_limit(largest);
-    const Lanes scale = binary_exponent(limited);
+      largest = larger(largest, load(tile.k + t * stride));
+    if (any_below(largest, splat(-kKeyLimit)) || any_below(splat(kKeyLimit), largest))
+      return false;
+    const Lanes scale = binary_exponent(largest);
     store(scales + c * kLanes, scale);
     carry.save(carries + c * size);
     Lanes sum[N];
     for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
-    if (any_below(limited, largest) || any_below(largest, limited))
-      weigh_chunk<N, true>(tile, decay, start, end, scale, weights, sum);
-    else
-      weigh_chunk<N, false>(tile, decay, start, end, scale, weights, sum);
+    for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+      const Lanes weight = exponential(load(tile.k + t * stride), scale);
+      store(weights + t * stride, weight);
+      if constexpr (N == 4) {
+        sum[2] = decay.step * sum[2] + sum[0];
+        sum[3] = decay.step * sum[3] + sum[1];
+      }
+      sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
+      sum[1] = decay.step * sum[1] + weight;
+    }
     carry.pass(sum, scale, decay);
   }
+  return true;
 }
 
 // One chunk of the forward pass; `past` is taken at the chunk's left end and left
@@ -120,13 +111,13 @@ std::size_t forward_scratch(std::ptrdiff_t tokens) {
                                   2 * kChunk * kLanes);
 }
 
-void forward(const Tile& tile) {
+bool forward(const Tile& tile) {
   const std::ptrdiff_t chunks = chunk_count(tile.tokens);
   const Decay decay = make_decay(tile.w, tile.u);
   float* scales = tile.scratch;
   float* carries = scales + chunks * kLanes;
   float* after = carries + chunks * kCarry2;
-  weigh<2>(tile, decay, tile.y, scales, carries);
+  if (!weigh<2>(tile, decay, tile.y, scales, carries)) return false;
   Carry<2> past, future;
   past.clear();
   for (std::ptrdiff_t c = 0; c < chunks; ++c) {
@@ -140,15 +131,16 @@ void forward(const Tile& tile) {
     else
       forward_chunk<false>(tile, decay, start, end, scale, scale, future, past, after);
   }
+  return true;
 }
 
 // One chunk of the backward pass from left to right. Writes p = grad / denominator,
 // at scale 2^-top, to gv, and adds to the gradients of w and u.
 template <bool Rescaled>
 MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
-                                  std::ptrdiff_t start, std::ptrdiff_t end,
-                                  Lanes scale, Lanes top, const Carry<4>& future,
-                                  Carry<4>& past, Carry<2>& grads, float* after) {
+                                  std::ptrdiff_t start, std::ptrdiff_t end, Lanes scale,
+                                  Lanes top, const Carry<4>& future, Carry<4>& past,
+                                  Carry<2>& grads, float* after) {
   const std::ptrdiff_t stride = tile.stride;
   const Lanes factor = power_of_two(scale - top);
   const Lanes future_factor = power_of_two(future.exponent - top);
@@ -211,10 +203,9 @@ MEDURWKV_INLINE void divide_chunk(const Tile& tile, const Decay& decay,
 // values. All of p is at 2^-top; the result is formed at 2^level.
 template <bool Rescaled>
 MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
-                                  std::ptrdiff_t start, std::ptrdiff_t end,
-                                  Lanes scale, Lanes top, Lanes level,
-                                  const Carry<2>& past, Carry<2>& future,
-                                  float* before) {
+                                  std::ptrdiff_t start, std::ptrdiff_t end, Lanes scale,
+                                  Lanes top, Lanes level, const Carry<2>& past,
+                                  Carry<2>& future, float* before) {
   const std::ptrdiff_t stride = tile.stride;
   const Lanes factor = power_of_two(splat(0.0f) - top - level);
   const Lanes past_factor = power_of_two(past.exponent - level);
@@ -256,11 +247,10 @@ MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
 
 std::size_t backward_scratch(std::ptrdiff_t tokens) {
   return static_cast<std::size_t>(
-      chunk_count(tokens) * (2 * kLanes + kCarry4 + kCarry2) +
-      4 * kChunk * kLanes);
+      chunk_count(tokens) * (2 * kLanes + kCarry4 + kCarry2) + 4 * kChunk * kLanes);
 }
 
-void backward(const Tile& tile) {
+bool backward(const Tile& tile) {
   const std::ptrdiff_t chunks = chunk_count(tile.tokens);
   const Decay decay = make_decay(tile.w, tile.u);
   float* scales = tile.scratch;
@@ -269,7 +259,7 @@ void backward(const Tile& tile) {
   float* grad_carries = carries + chunks * kCarry4;
   float* states = grad_carries + chunks * kCarry2;
   for (int i = 0; i < kLanes; ++i) tile.gw[i] = tile.gu[i] = 0.0;
-  weigh<4>(tile, decay, tile.gk, scales, carries);
+  if (!weigh<4>(tile, decay, tile.gk, scales, carries)) return false;
 
   Carry<4> past, future;
   Carry<2> grads;
@@ -308,6 +298,7 @@ void backward(const Tile& tile) {
       spread_chunk<false>(tile, decay, start, end, scale, top, own, grads, grads_after,
                           states);
   }
+  return true;
 }
 
 }  // namespace

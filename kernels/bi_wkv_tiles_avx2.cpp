@@ -5,7 +5,7 @@
 
 namespace medurwkv {
 
-const TileKernels kTilesAvx2 = {avx2::kLanes, avx2::forward_scratch, avx2::backward_scratch,
-                              avx2::forward, avx2::backward};
+const TileKernels kTilesAvx2 = {avx2::kLanes, avx2::forward_scratch,
+                                avx2::backward_scratch, avx2::forward, avx2::backward};
 
 }  // namespace medurwkv

@@ -5,7 +5,8 @@
 
 namespace medurwkv {
 
-const TileKernels kTilesAvx512 = {avx512::kLanes, avx512::forward_scratch, avx512::backward_scratch,
-                              avx512::forward, avx512::backward};
+const TileKernels kTilesAvx512 = {avx512::kLanes, avx512::forward_scratch,
+                                  avx512::backward_scratch, avx512::forward,
+                                  avx512::backward};
 
 }  // namespace medurwkv

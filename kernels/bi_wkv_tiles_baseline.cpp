@@ -5,7 +5,8 @@
 
 namespace medurwkv {
 
-const TileKernels kTilesBaseline = {baseline::kLanes, baseline::forward_scratch, baseline::backward_scratch,
-                              baseline::forward, baseline::backward};
+const TileKernels kTilesBaseline = {baseline::kLanes, baseline::forward_scratch,
+                                    baseline::backward_scratch, baseline::forward,
+                                    baseline::backward};
 
 }  // namespace medurwkv

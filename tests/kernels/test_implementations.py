@@ -114,13 +114,15 @@ def test_keys_of_minus_infinity_carry_no_weight(implementation, make_inputs):
     assert (y - expected)[:, seen].abs().max() <= 2e-6
 
 
-@pytest.mark.parametrize("level", [-1e4, 1e4])
-def test_a_common_offset_of_the_keys_cancels(implementation, make_inputs, level):
-    x = make_inputs((1, 100, 16))
-    shifted = x.k + level  # rounds
-    y = implementation.forward(x.w, x.u, shifted, x.v)
-    expected = bi_wkv_reference(x.w, x.u, shifted, x.v)
-    assert (y - expected).abs().max() <= 1e-5
+@pytest.mark.parametrize("level", [-1e7, -1e4, 1e4, 1e7])
+@pytest.mark.parametrize("channels", [16, 19])
+def test_keys_far_from_zero(implementation, make_inputs, level, channels):
+    x = make_inputs((1, 100, channels))
+    x.k[:, 30:] += level  # rounds
+    y = implementation.forward(*x.arguments)
+    assert (y - bi_wkv_reference(*x.arguments)).abs().max() <= 1e-5
+    found = implementation.backward(x.grad, *x.arguments, y)
+    assert_close(found, exact_gradients(x), 100)
 
 
 def test_not_a_number_is_not_hidden(implementation, make_inputs):
