@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RunEnd", "RunRequest", "SegmentRun"]
 
 _POLL_MS = 100
+_TELL_S = 0.5
 # A refresh may take this part of the time between two, so that the window stays quick.
 _REFRESH_SHARE = 0.1
 # Above this, a refresh in 3D sends so much to the graphics card that it would be felt.
@@ -144,6 +145,7 @@ class SegmentRun(QObject):
         self._cancelled = False
         self._keep_partial = True
         self._withdrawn = False
+        self._told = 0.0
         self._refreshed = 0.0
         self._cost = 0.0
         self._digest: int | None = None
@@ -250,8 +252,9 @@ class SegmentRun(QObject):
 
     def _look(self) -> None:
         self._cancel_again()
-        progress = self._latest
-        if progress is not None and progress.total:
+        progress, now = self._latest, time.monotonic()
+        if progress is not None and progress.total and now - self._told >= _TELL_S:
+            self._told = now
             self.progressed.emit(progress.done / progress.total, progress.seconds)
         if self._unshown and not self._withdrawn and self._may_refresh():
             self._unshown = False
