@@ -71,6 +71,15 @@ def test_specks_do_not_cut_an_object():
     assert separate_objects(foreground, inside, _recipe()).max() > 1
 
 
+def test_dropped_specks_leave_the_background_alone():
+    foreground, inside, _ = _discs([(30, 30), (30, 50), (60, 80)])
+    for y, x in ((5, 5), (5, 95), (75, 5), (75, 50)):
+        foreground[y, x], inside[y, x] = True, 255
+    objects = separate_objects(foreground, inside, _recipe(min_area=40))
+    assert objects.max() == 3
+    assert not objects[~foreground].any()
+
+
 def test_objects_below_the_smallest_go():
     foreground, inside, _ = _discs([(30, 30), (60, 70)])
     foreground[:, 70:] &= np.arange(80)[:, None] < 52
