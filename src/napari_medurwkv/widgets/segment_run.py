@@ -289,9 +289,9 @@ class SegmentRun(QObject):
         waited = time.monotonic() - self._refreshed
         return waited >= max(0.2, self._cost / _REFRESH_SHARE)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, thumbnail: bool = False) -> None:
         begun = time.monotonic()
-        self.layer.refresh(extent=False, highlight=False)
+        self.layer.refresh(extent=False, highlight=False, thumbnail=thumbnail)
         self._refreshed = time.monotonic()
         self._cost = self._refreshed - begun
 
@@ -360,7 +360,7 @@ class SegmentRun(QObject):
     def _release(self) -> None:
         """Show the last regions and hand the layer to the user."""
         self.layer.editable = True
-        self._refresh()
+        self._refresh(thumbnail=True)
 
     def _take_away(self) -> None:
         for layer in self._viewer.layers:
