@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medurwkv.errors import GeometryError
-from napari_medurwkv.geometry import Geometry, SourceInfo, resample_labels
+from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo, resample_labels
 
 RAS_SHAPE = (5, 6, 7)
 RAS_AFFINE = np.array(
@@ -425,3 +425,31 @@ class TestResampleLabels:
             resample_labels(labels, pixels, sized)
         with pytest.raises(GeometryError, match="do not belong"):
             resample_labels(np.zeros((4, 4), np.uint8), plain, plain)
+
+
+def test_approximate_geometry_says_so_everywhere():
+    exact = Geometry.from_affine(np.diag([-1.0, -1, 2, 1]), (4, 5, 6))
+    approximate = Geometry.from_affine(
+        np.diag([-1.0, -1, 2, 1]), (4, 5, 6), approximate="2 slices are missing"
+    )
+    assert exact != approximate
+    assert exact.describe().endswith("known")
+    assert approximate.describe().endswith("geometry approximate")
+    back = Geometry.from_json(json.loads(json.dumps(approximate.to_json())))
+    assert back == approximate
+    old = exact.to_json()
+    del old["approximate"]
+    assert Geometry.from_json(old) == exact
+
+
+def test_dicom_source_survives_json():
+    dicom = DicomSource(
+        files=("/a/1.dcm", "/a/2.dcm"),
+        frames=(0, 1),
+        sop_instance_uids=("1.2", "1.3"),
+        series_instance_uid="1.4",
+        modality="CT",
+        inverted=True,
+    )
+    source = SourceInfo("dicom", "/a", dicom=dicom)
+    assert SourceInfo.from_json(json.loads(json.dumps(source.to_json()))) == source

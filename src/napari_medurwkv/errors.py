@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 __all__ = [
+    "ApproximateGeometryError",
     "CancelledError",
     "CheckpointError",
     "DeviceError",
@@ -10,6 +13,8 @@ __all__ = [
     "ImageError",
     "MedurwkvError",
     "OutputError",
+    "SeriesChoice",
+    "SeriesChoiceError",
 ]
 
 
@@ -19,6 +24,43 @@ class MedurwkvError(Exception):
 
 class ImageError(MedurwkvError):
     """The image cannot be read, or cannot be segmented as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesChoice:
+    """One of several images that a folder holds.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order of the list; what the option takes.
+    uid : str
+        Series instance UID, which the option takes too, where it is one image's.
+    text : str
+        What a person needs to choose: modality, description, size.
+    """
+
+    number: int
+    uid: str
+    text: str
+
+
+class SeriesChoiceError(ImageError):
+    """A folder holds several images, and nobody said which one.
+
+    Attributes
+    ----------
+    series : tuple of SeriesChoice
+        Those that can be read.
+    """
+
+    def __init__(self, message: str, series: tuple[SeriesChoice, ...]) -> None:
+        super().__init__(message)
+        self.series = series
+
+
+class ApproximateGeometryError(ImageError):
+    """Positions are not regular; reading works only if approximate ones are wanted."""
 
 
 class GeometryError(MedurwkvError):

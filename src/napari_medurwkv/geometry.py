@@ -10,14 +10,14 @@ import numpy as np
 from napari_medurwkv.affine import closest_axes, is_singular, spanned_volume
 from napari_medurwkv.errors import GeometryError
 from napari_medurwkv.regrid import resample_labels
-from napari_medurwkv.source_info import SourceInfo
+from napari_medurwkv.source_info import DicomSource, SourceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Geometry", "Kind", "SourceInfo", "resample_labels"]
+__all__ = ["DicomSource", "Geometry", "Kind", "SourceInfo", "resample_labels"]
 
 Kind = Literal["patient", "pixel-size-only", "none"]
 Ornt = tuple[tuple[int, int], ...]
@@ -25,6 +25,9 @@ Ornt = tuple[tuple[int, int], ...]
 # Millimetres in one unit; "pixel" has no length.
 _MILLIMETRES = {"mm": 1.0, "um": 1e-3, "nm": 1e-6}
 _UNIT_TEXT = {"mm": "mm", "um": "µm", "nm": "nm", "pixel": "px"}
+
+# What JSON holds as it is.
+_PLAIN_FIELDS = ("kind", "unit", "sform_code", "qform_code", "assumed", "approximate")
 
 # World axes are R, A, S. In 3D the display axes grow to S, P, L; a single 2D plane is
 # shown as radiologists hang it, head or face up: rows to P or I, columns to L or P.
@@ -60,6 +63,8 @@ class Geometry:
         NIfTI codes as read.
     assumed : bool
         True where orientation or spacing was not stated.
+    approximate : str
+        Why positions are not exact, where the user took that; "" where they are.
     """
 
     affine: NDArray[np.float64]
@@ -71,6 +76,7 @@ class Geometry:
     sform_code: int = 0
     qform_code: int = 0
     assumed: bool = False
+    approximate: str = ""
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -109,6 +115,7 @@ class Geometry:
         sform_code: int = 0,
         qform_code: int = 0,
         assumed: bool = False,
+        approximate: str = "",
     ) -> Geometry:
         """Build the geometry of an image with anatomy; snaps its orientation once.
 
@@ -124,6 +131,8 @@ class Geometry:
             NIfTI codes as read.
         assumed : bool
             True where the file did not state the orientation.
+        approximate : str
+            Why positions are not exact; "" where they are.
 
         Returns
         -------
@@ -157,6 +166,7 @@ class Geometry:
             sform_code=sform_code,
             qform_code=qform_code,
             assumed=assumed,
+            approximate=approximate,
         )
 
     @classmethod
@@ -214,9 +224,8 @@ class Geometry:
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        codes = (self.sform_code, self.qform_code)
-        rest = (self.kind, self.unit, self.source, codes, self.assumed)
-        return (self.affine.tobytes(), self.shape, self.ornt, *rest)
+        rest = (getattr(self, name) for name in _PLAIN_FIELDS)
+        return (self.affine.tobytes(), self.shape, self.ornt, self.source, *rest)
 
     # ------------------------------------------------------------------ derived
 
@@ -333,7 +342,8 @@ class Geometry:
             return f"orientation assumed, {sizes}"
         if self.assumed:
             return ", ".join([f"orientation assumed ({self.orientation})", sizes])
-        return ", ".join([self.orientation, sizes, *tilt, "known"])
+        verdict = "geometry approximate" if self.approximate else "known"
+        return ", ".join([self.orientation, sizes, *tilt, verdict])
 
     # ------------------------------------------------------------- array and back
 
@@ -416,12 +426,8 @@ class Geometry:
             "affine": self.affine.tolist(),
             "shape": list(self.shape),
             "ornt": [list(pair) for pair in self.ornt],
-            "kind": self.kind,
-            "unit": self.unit,
             "source": self.source.to_json(),
-            "sform_code": self.sform_code,
-            "qform_code": self.qform_code,
-            "assumed": self.assumed,
+            **{name: getattr(self, name) for name in _PLAIN_FIELDS},
         }
 
     @classmethod

@@ -6,7 +6,50 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["SourceInfo"]
+__all__ = ["DicomSource", "SourceInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class DicomSource:
+    """Which DICOM instances an array came from, so that a mask can refer to them.
+
+    Says nothing of the patient. Unique identifiers and file names may still contain
+    dates or names, so none of this goes into an exported file but DICOM.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Absolute paths in slice order: one per slice, or the one multi-frame file.
+    frames : tuple of int or None
+        Of a multi-frame file: the number of each slice's frame, from 0.
+    sop_instance_uids : tuple of str
+        One per file, as stored: empty or repeated where an anonymiser was careless.
+    series_instance_uid, study_instance_uid, frame_of_reference_uid : str
+        As stored, empty where absent.
+    modality : str
+        Such as "CT".
+    inverted : bool
+        Whether MONOCHROME1 was inverted, so that large numbers are bright.
+    """
+
+    files: tuple[str, ...]
+    frames: tuple[int, ...] | None = None
+    sop_instance_uids: tuple[str, ...] = ()
+    series_instance_uid: str = ""
+    study_instance_uid: str = ""
+    frame_of_reference_uid: str = ""
+    modality: str = ""
+    inverted: bool = False
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> DicomSource:
+        """Build what `dataclasses.asdict` described, JSON's lists for tuples."""
+        fields = dict(data)
+        for name in ("files", "sop_instance_uids"):
+            fields[name] = tuple(str(item) for item in fields[name])
+        if fields.get("frames") is not None:
+            fields["frames"] = tuple(int(n) for n in fields["frames"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +59,10 @@ class SourceInfo:
     Parameters
     ----------
     format : str
-        ``"nifti"``, ``"png"``, ``"jpeg"``, ``"tiff"``, ``"layer"`` or ``"array"``.
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"mgh"``, ``"dicom"``, ``"png"``,
+        ``"jpeg"``, ``"tiff"``, ``"zarr"``, ``"layer"`` or ``"array"``.
     path : str or None
-        The file.
+        The file; the folder of a DICOM series.
     sha256 : str or None
         Digest of the file, where it was computed.
     header : bytes or None
@@ -29,6 +73,8 @@ class SourceInfo:
         Which frame of a 4D file was read.
     exif_orientation : int
         EXIF (or TIFF) orientation tag, 1 to 8, of a raster image.
+    dicom : DicomSource or None
+        The instances of a DICOM image.
     """
 
     format: str = "array"
@@ -38,6 +84,7 @@ class SourceInfo:
     shape: tuple[int, ...] | None = None
     frame: int | None = None
     exif_orientation: int = 1
+    dicom: DicomSource | None = None
 
     @property
     def ndim(self) -> int | None:
@@ -65,4 +112,6 @@ class SourceInfo:
             fields["header"] = base64.b64decode(fields["header"], validate=True)
         if fields.get("shape") is not None:
             fields["shape"] = tuple(int(n) for n in fields["shape"])
+        if fields.get("dicom") is not None:
+            fields["dicom"] = DicomSource.from_json(fields["dicom"])
         return cls(**fields)

@@ -11,6 +11,7 @@ from napari_medurwkv.io.foreign import (
     layer_metadata,
 )
 from napari_medurwkv.io.image import Image, image_from_array
+from napari_medurwkv.io.label_names import LabelName
 from napari_medurwkv.io.read import (
     frame_count,
     read_image,
@@ -24,6 +25,7 @@ __all__ = [
     "METADATA_KEY",
     "Image",
     "LabelClass",
+    "LabelName",
     "LayerGeometry",
     "file_sha256",
     "frame_count",

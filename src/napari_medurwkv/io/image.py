@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_medurwkv.io.label_names import LabelName
+
 __all__ = ["Image", "image_from_array"]
 
 
@@ -35,6 +37,8 @@ class Image:
         File name without suffix, or layer name.
     notes : tuple of str
         What the user should know about how the file was read, one sentence each.
+    classes : tuple of LabelName
+        Names and colours of a mask's values, where its file has them.
     """
 
     array: NDArray[Any]
@@ -42,6 +46,7 @@ class Image:
     rgb: bool
     name: str
     notes: tuple[str, ...] = ()
+    classes: tuple[LabelName, ...] = ()
 
 
 def image_from_array(

@@ -16,7 +16,7 @@ __all__ = ["GeometryBadge"]
 
 
 class GeometryBadge(QFrame):
-    """One line with orientation and spacing, and a mark: known, assumed or unusable."""
+    """One line with orientation and spacing, and a mark: whether to trust them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,6 +51,14 @@ class GeometryBadge(QFrame):
                 "The image does not state its orientation or spacing. The mask will "
                 "lie on the image, but left and right, and sizes, are assumptions.",
             )
+        elif geometry.approximate:
+            self._say(
+                _facts(geometry),
+                "approximate",
+                AMBER,
+                f"Loaded although {geometry.approximate}. Sizes and positions are "
+                "approximate, here and in every file that is saved.",
+            )
         else:
             self._say(
                 _facts(geometry),
@@ -80,6 +88,6 @@ class GeometryBadge(QFrame):
 
 def _facts(geometry: Geometry) -> str:
     """Orientation and spacing without the verdict, which the mark gives."""
-    verdicts = ("known", "orientation assumed")
+    verdicts = ("known", "geometry approximate", "orientation assumed")
     words = [w for w in geometry.describe().split(", ") if w not in verdicts]
     return ", ".join(words).replace(" x ", " × ")
