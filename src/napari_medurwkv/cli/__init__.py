@@ -13,7 +13,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit."""
+    import os
     import sys
+
+    from napari_medurwkv.inference.threads import patient_threads
+
+    # Before anything loads torch, which reads it once.
+    os.environ.update(patient_threads(os.environ))
 
     from napari_medurwkv.cli.app import app
 

@@ -16,6 +16,7 @@ from napari_medurwkv.inference.engine_protocol import (
     read_message,
     write_message,
 )
+from napari_medurwkv.inference.threads import patient_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,9 @@ class EngineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+            env=os.environ
+            | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+            | patient_threads(os.environ),
             encoding="utf-8",
             errors="replace",
             creationflags=_NO_WINDOW,
