@@ -5,5 +5,6 @@ from __future__ import annotations
 from ._dispatch import Backend, backend_for
 from ._operator import bi_wkv
 from ._reference import bi_wkv_reference
+from ._wkv6_portable import wkv6
 
-__all__ = ["Backend", "backend_for", "bi_wkv", "bi_wkv_reference"]
+__all__ = ["Backend", "backend_for", "bi_wkv", "bi_wkv_reference", "wkv6"]

@@ -25,9 +25,25 @@ def test_names() -> None:
         [f"med_urwkv_{size}" for size in ("nano", "tiny", "small")]
         + [
             f"{family}_{size}"
-            for family in ("vrwkv", "vrwkv_adapter")
+            for family in (
+                "upernet_vrwkv",
+                "vrwkv",
+                "vrwkv_adapter",
+                "vrwkv_classifier",
+            )
             for size in ("tiny", "small", "base", "large")
         ]
+        + [
+            f"{family}_{size}"
+            for family in (
+                "rwkv_unet",
+                "rwkv_unet_encoder",
+                "vrwkv6",
+                "vrwkv6_classifier",
+            )
+            for size in ("tiny", "small", "base")
+        ]
+        + ["restore_rwkv"]
     )
 
 

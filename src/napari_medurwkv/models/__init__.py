@@ -1,4 +1,4 @@
-"""The networks: Vision-RWKV, its adapter, and Med-URWKV."""
+"""The networks: Med-URWKV, and the published ones whose weights can be loaded."""
 
 # ruff: noqa: E402
 from __future__ import annotations
@@ -10,12 +10,23 @@ guard_torchvision()
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
 from napari_medurwkv.models.blocks import Block, BlockConfig
+from napari_medurwkv.models.classifier import Classifier
 from napari_medurwkv.models.config import (
     AdapterConfig,
     MedURWKVConfig,
     ModelConfig,
     ModelError,
+    NetworkConfig,
     VRWKVConfig,
+)
+from napari_medurwkv.models.config_published import (
+    ClassifierConfig,
+    RestoreRWKVConfig,
+    RWKVUNetConfig,
+    RWKVUNetEncoderConfig,
+    UPerNetConfig,
+    VRWKV6ClassifierConfig,
+    VRWKV6Config,
 )
 from napari_medurwkv.models.encoder_weights import EncoderReport, load_encoder_weights
 from napari_medurwkv.models.med_urwkv import MedURWKV
@@ -26,22 +37,39 @@ from napari_medurwkv.models.registry import (
     list_models,
     model_config,
 )
+from napari_medurwkv.models.restore_rwkv import RestoreRWKV
+from napari_medurwkv.models.rwkv_unet import RWKVUNet, RWKVUNetEncoder
 from napari_medurwkv.models.shift import q_shift
 from napari_medurwkv.models.timm_models import TIMM_NAMES
-from napari_medurwkv.models.vrwkv import VRWKV
+from napari_medurwkv.models.upernet import UPerNet
+from napari_medurwkv.models.vrwkv import VRWKV, VRWKV6
 
 __all__ = [
     "TIMM_NAMES",
     "VRWKV",
+    "VRWKV6",
     "AdapterConfig",
     "Block",
     "BlockConfig",
+    "Classifier",
+    "ClassifierConfig",
     "EncoderReport",
     "MedURWKV",
     "MedURWKVConfig",
     "ModelConfig",
     "ModelError",
     "Network",
+    "NetworkConfig",
+    "RWKVUNet",
+    "RWKVUNetConfig",
+    "RWKVUNetEncoder",
+    "RWKVUNetEncoderConfig",
+    "RestoreRWKV",
+    "RestoreRWKVConfig",
+    "UPerNet",
+    "UPerNetConfig",
+    "VRWKV6ClassifierConfig",
+    "VRWKV6Config",
     "VRWKVAdapter",
     "VRWKVConfig",
     "build_model",

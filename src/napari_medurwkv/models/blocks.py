@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.kernels import bi_wkv
+from napari_medurwkv.models.omni_shift import OmniShift
 from napari_medurwkv.models.shift import shift_mix
+from napari_medurwkv.models.spatial_mix6 import SpatialMix6
 
 if TYPE_CHECKING:
     from napari_medurwkv.models.config import ModelConfig
@@ -29,7 +31,28 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockConfig:
-    """What a block needs to know; the meanings are those of `ModelConfig`."""
+    """What a block needs to know.
+
+    Attributes
+    ----------
+    dim : int
+        Width of the tokens.
+    post_norm, layer_scale, key_norm, hidden_rate, shift_gamma, shift_pixels, init_mode
+        As in `ModelConfig`.
+    segments : int
+        As in `ModelConfig`.
+    shift : {"quarter", "omni"}
+        How a token sees its neighbours: the four-direction shift with its mixing
+        factors, or Restore-RWKV's depth-wise convolution.
+    shift_heads : int
+        Groups of channels that the four-direction shift moves by themselves.
+    recurrence : int
+        How often the operator runs, by rows and by columns in turn.
+    operator : {"bi_wkv", "wkv6"}
+        The spatial mix of Vision-RWKV, or that of its sixth version.
+    mix_rank, decay_rank : int
+        Inner widths of the sixth version's low-rank products.
+    """
 
     dim: int
     post_norm: bool = False
@@ -39,6 +62,13 @@ class BlockConfig:
     shift_gamma: float = 0.25
     shift_pixels: int = 1
     init_mode: str = "fancy"
+    segments: int = 0
+    shift: str = "quarter"
+    shift_heads: int = 1
+    recurrence: int = 1
+    operator: str = "bi_wkv"
+    mix_rank: int = 32
+    decay_rank: int = 64
 
     @classmethod
     def of(cls, config: ModelConfig, dim: int | None = None) -> BlockConfig:
@@ -52,7 +82,13 @@ class BlockConfig:
             shift_gamma=config.shift_gamma,
             shift_pixels=config.shift_pixels,
             init_mode=config.init_mode,
+            segments=config.segments,
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether tokens are mixed with their shifted neighbours by factors."""
+        return self.shift == "quarter" and self.shift_pixels > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +139,48 @@ class _Start:
         return factor.reshape(1, 1, -1)
 
 
-class SpatialMix(nn.Module):
+class _Mix(nn.Module):
+    """What both mixers have in common: how a token sees its neighbours."""
+
+    def __init__(self, config: BlockConfig, parameters: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.shift = (config.shift_gamma, config.shift_pixels, config.shift_heads)
+        factors = [name for name in parameters if "_mix_" in name]
+        self.views = len(factors)
+        self.mixed = tuple(factors) if config.mixes else ()
+        for name, start in parameters.items():
+            if name in self.mixed or name not in factors:
+                setattr(self, name, nn.Parameter(start))
+        self.omni_shift: OmniShift | None = None
+
+    def _look(self, x: Tensor, grid: Grid) -> tuple[Tensor, ...]:
+        """Return the tokens as each projection sees them."""
+        if self.omni_shift is not None:
+            x = self.omni_shift(x, grid)
+        if not self.mixed:
+            return (x,) * self.views
+        factors = tuple(getattr(self, name) for name in self.mixed)
+        return shift_mix(x, grid, factors, *self.shift)
+
+
+class SpatialMix(_Mix):
     """Mix tokens with the bidirectional WKV operator."""
 
+    spatial_decay: Tensor
+    spatial_first: Tensor
+
     def __init__(self, config: BlockConfig, layer: int, depth: int) -> None:
-        super().__init__()
-        self.gamma, self.pixels = config.shift_gamma, config.shift_pixels
         dim, start = config.dim, _Start(config, layer, depth)
-        self.spatial_decay = nn.Parameter(start.decay())
-        self.spatial_first = nn.Parameter(start.first())
-        if config.shift_pixels:
-            self.spatial_mix_k = nn.Parameter(start.mix("k"))
-            self.spatial_mix_v = nn.Parameter(start.mix("v"))
-            self.spatial_mix_r = nn.Parameter(start.mix("r"))
+        turns = (config.recurrence, 1) if config.recurrence > 1 else (1,)
+        decays = {
+            "spatial_decay": start.decay().repeat(turns),
+            "spatial_first": start.first().repeat(turns),
+        }
+        factors = {f"spatial_mix_{name}": start.mix(name) for name in "kvr"}
+        super().__init__(config, decays | factors)
+        self.segments, self.recurrence = config.segments, config.recurrence
+        if config.shift == "omni":
+            self.omni_shift = OmniShift(dim)
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
         self.receptance = nn.Linear(dim, dim, bias=False)
@@ -124,52 +189,62 @@ class SpatialMix(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Mix the tokens of ``x`` (B, H * W, C), whose grid is (H, W)."""
-        x_k = x_v = x_r = x
-        if self.pixels:
-            factors = (self.spatial_mix_k, self.spatial_mix_v, self.spatial_mix_r)
-            x_k, x_v, x_r = shift_mix(x, grid, factors, self.gamma, self.pixels)
+        x_k, x_v, x_r = self._look(x, grid)
         gate = torch.sigmoid(self.receptance(x_r))
-        mixed = self._attend(self.key(x_k), self.value(x_v)).to(gate.dtype)
+        mixed = self._attend(self.key(x_k), self.value(x_v), grid).to(gate.dtype)
         if self.key_norm is not None:
             mixed = self.key_norm(mixed)
         out: Tensor = self.output(gate * mixed)
         return out
 
-    def _attend(self, key: Tensor, value: Tensor) -> Tensor:
+    def _attend(self, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
         """Apply the operator, in float32 at least whatever autocast does."""
         wide = torch.promote_types(key.dtype, torch.float32)
+        decays = self.spatial_decay.to(wide).reshape(self.recurrence, -1)
+        firsts = self.spatial_first.to(wide).reshape(self.recurrence, -1)
+        key, value = key.to(wide), value.to(wide)
         tokens = key.shape[1]
-        mixed: Tensor = bi_wkv(
-            self.spatial_decay.to(wide) / tokens,
-            self.spatial_first.to(wide) / tokens,
-            key.to(wide),
-            value.to(wide),
-        )
-        return mixed
+        for turn in range(self.recurrence):
+            by_columns = turn % 2 == 1
+            k = _transposed(key, grid) if by_columns else key
+            v = _transposed(value, grid) if by_columns else value
+            value = bi_wkv(
+                decays[turn] / tokens, firsts[turn] / tokens, k, v, **self._variant()
+            )
+            if by_columns:
+                value = _transposed(value, (grid[1], grid[0]))
+        return value
+
+    def _variant(self) -> dict[str, int]:
+        return {"segments": self.segments} if self.segments else {}
 
 
-class ChannelMix(nn.Module):
+def _transposed(tokens: Tensor, grid: Grid) -> Tensor:
+    """Order tokens (B, H * W, C) of a grid (H, W) by columns."""
+    batch, count, channels = tokens.shape
+    by_rows = tokens.reshape(batch, *grid, channels)
+    return by_rows.transpose(1, 2).reshape(batch, count, channels)
+
+
+class ChannelMix(_Mix):
     """Mix the channels of each token through a squared ReLU."""
 
     def __init__(self, config: BlockConfig, layer: int, depth: int) -> None:
-        super().__init__()
-        self.gamma, self.pixels = config.shift_gamma, config.shift_pixels
-        dim, hidden = config.dim, config.dim * config.hidden_rate
         start = _Start(config, layer, depth)
-        if config.shift_pixels:
-            self.spatial_mix_k = nn.Parameter(start.mix("channel"))
-            self.spatial_mix_r = nn.Parameter(start.mix("channel"))
+        super().__init__(
+            config, {f"spatial_mix_{name}": start.mix("channel") for name in "kr"}
+        )
+        dim, hidden = config.dim, config.dim * config.hidden_rate
         self.key = nn.Linear(dim, hidden, bias=False)
+        if config.shift == "omni":
+            self.omni_shift = OmniShift(dim)
         self.key_norm = nn.LayerNorm(hidden) if config.key_norm else None
         self.receptance = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Mix the channels of ``x`` (B, H * W, C), whose grid is (H, W)."""
-        x_k = x_r = x
-        if self.pixels:
-            factors = (self.spatial_mix_k, self.spatial_mix_r)
-            x_k, x_r = shift_mix(x, grid, factors, self.gamma, self.pixels)
+        x_k, x_r = self._look(x, grid)
         hidden = F.relu(self.key(x_k), inplace=True).square()
         if self.key_norm is not None:
             hidden = self.key_norm(hidden)
@@ -212,7 +287,11 @@ class Block(nn.Module):
         self.ln1 = nn.LayerNorm(dim)
         self.ln2 = nn.LayerNorm(dim)
         self.ln0 = nn.LayerNorm(dim) if input_norm else None
-        self.att = SpatialMix(config, layer, depth)
+        self.att = (
+            SpatialMix6(config, layer, depth)
+            if config.operator == "wkv6"
+            else SpatialMix(config, layer, depth)
+        )
         self.ffn = ChannelMix(config, layer, depth)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 

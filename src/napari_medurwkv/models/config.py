@@ -16,11 +16,19 @@ __all__ = [
     "MedURWKVConfig",
     "ModelConfig",
     "ModelError",
+    "NetworkConfig",
     "VRWKVConfig",
 ]
 
 INIT_MODES = ("fancy", "local", "global")
-MAY_BE_ZERO = ("shift_pixels", "extra_extractors")
+MAY_BE_ZERO = (
+    "shift_pixels",
+    "extra_extractors",
+    "segments",
+    "auxiliary_dim",
+    "head_hidden",
+)
+SEGMENTS = (0, 16, 32, 64)
 
 
 class ModelError(MedurwkvError, ValueError):
@@ -35,66 +43,28 @@ def _frozen(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """Values that every Vision-RWKV trunk shares.
+class NetworkConfig:
+    """Values that every network has.
 
     Attributes
     ----------
-    img_size : int
-        Side in pixels of the images that the position embedding is made for; other
-        sizes resize it.
-    patch_size : int
-        Side in pixels of the square that becomes one token.
     in_channels : int
         Channels of the image.
-    embed_dim : int
-        Width of the tokens.
-    depth : int
-        Number of blocks.
-    post_norm : bool
-        Normalise after each mixer instead of before it.
-    layer_scale : float or None
-        Initial value of the per-channel factors on both residuals; None: no factors.
-    key_norm : bool
-        Normalise the output of the operator and the hidden layer.
-    hidden_rate : int
-        Width of the channel mix's hidden layer, in multiples of `embed_dim`.
-    shift_gamma : float
-        Fraction of the channels that is shifted in each of the four directions.
-    shift_pixels : int
-        How far they are shifted, in tokens; 0: no shift and no mixing.
-    drop_path : float
-        Stochastic depth of the encoder's last block; rises linearly from 0 at the
-        first.
-    init_mode : {"fancy", "local", "global"}
-        How decay, first and the mixing factors start.
+    segments : int
+        Variant of the Bi-WKV operator: 0 is its definition; 16, 32 and 64 are what the
+        published kernels compute that cut a sequence into so many pieces.
     """
 
-    img_size: int = 224
-    patch_size: int = 16
     in_channels: int = 3
-    embed_dim: int = 192
-    depth: int = 12
-    post_norm: bool = False
-    layer_scale: float | None = None
-    key_norm: bool = False
-    hidden_rate: int = 4
-    shift_gamma: float = 0.25
-    shift_pixels: int = 1
-    drop_path: float = 0.0
-    init_mode: str = "fancy"
+    segments: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             self._check_kind(field.name, str(field.type))
-        if not 0 <= self.shift_gamma <= 0.25:
-            raise ModelError("shift_gamma has to lie between 0 and 0.25.")
-        if not 0 <= self.drop_path < 1:
-            raise ModelError("drop_path has to be at least 0 and below 1.")
-        if self.init_mode not in INIT_MODES:
+        if self.segments not in SEGMENTS:
             raise ModelError(
-                f"init_mode {self.init_mode!r} is unknown: it is one of "
-                f"{', '.join(INIT_MODES)}."
+                f"segments {self.segments} is unknown: it is one of "
+                f"{', '.join(map(str, SEGMENTS))}."
             )
 
     def _check_kind(self, name: str, kind: str) -> None:
@@ -112,6 +82,11 @@ class ModelConfig:
             valid, wanted = number, "a finite number"
         elif kind == "float | None":
             valid, wanted = value is None or number, "a finite number or nothing"
+        elif kind == "tuple[float, ...]":
+            valid = isinstance(value, tuple) and all(
+                isinstance(item, int | float) and isfinite(item) for item in value
+            )
+            wanted = "a tuple of finite numbers"
         elif kind == "tuple[int, ...]":
             valid = isinstance(value, tuple) and all(
                 isinstance(item, int) and not isinstance(item, bool) for item in value
@@ -150,6 +125,67 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Values that every Vision-RWKV trunk shares.
+
+    Attributes
+    ----------
+    img_size : int
+        Side in pixels of the images that the position embedding is made for; other
+        sizes resize it.
+    patch_size : int
+        Side in pixels of the square that becomes one token.
+    embed_dim : int
+        Width of the tokens.
+    depth : int
+        Number of blocks.
+    post_norm : bool
+        Normalise after each mixer instead of before it.
+    layer_scale : float or None
+        Initial value of the per-channel factors on both residuals; None: no factors.
+    key_norm : bool
+        Normalise the output of the operator and the hidden layer.
+    hidden_rate : int
+        Width of the channel mix's hidden layer, in multiples of `embed_dim`.
+    shift_gamma : float
+        Fraction of the channels that is shifted in each of the four directions.
+    shift_pixels : int
+        How far they are shifted, in tokens; 0: no shift and no mixing.
+    drop_path : float
+        Stochastic depth of the encoder's last block; rises linearly from 0 at the
+        first.
+    init_mode : {"fancy", "local", "global"}
+        How decay, first and the mixing factors start.
+    """
+
+    img_size: int = 224
+    patch_size: int = 16
+    embed_dim: int = 192
+    depth: int = 12
+    post_norm: bool = False
+    layer_scale: float | None = None
+    key_norm: bool = False
+    hidden_rate: int = 4
+    shift_gamma: float = 0.25
+    shift_pixels: int = 1
+    drop_path: float = 0.0
+    init_mode: str = "fancy"
+
+    def __post_init__(self) -> None:
+        # slots=True makes a new class, which the bare super() does not know.
+        super(ModelConfig, self).__post_init__()
+        if not 0 <= self.shift_gamma <= 0.25:
+            raise ModelError("shift_gamma has to lie between 0 and 0.25.")
+        if not 0 <= self.drop_path < 1:
+            raise ModelError("drop_path has to be at least 0 and below 1.")
+        if self.init_mode not in INIT_MODES:
+            raise ModelError(
+                f"init_mode {self.init_mode!r} is unknown: it is one of "
+                f"{', '.join(INIT_MODES)}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VRWKVConfig(ModelConfig):
     """A plain Vision-RWKV.
 
@@ -165,7 +201,6 @@ class VRWKVConfig(ModelConfig):
     out_indices: tuple[int, ...] = (-1,)
 
     def __post_init__(self) -> None:
-        # slots=True makes a new class, which the bare super() does not know.
         super(VRWKVConfig, self).__post_init__()
         if not self.out_indices:
             raise ModelError("out_indices names no block: give at least one.")

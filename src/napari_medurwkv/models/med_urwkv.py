@@ -10,18 +10,14 @@ from torch.nn import functional as F
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
 from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+from napari_medurwkv.models.padding import pad_to_multiple
+from napari_medurwkv.models.vrwkv import map_to_tokens
 
 if TYPE_CHECKING:
     from napari_medurwkv.models.config import MedURWKVConfig
     from napari_medurwkv.models.shift import Grid
 
 __all__ = ["MedURWKV"]
-
-
-def _map_to_tokens(features: Tensor) -> tuple[Tensor, Grid]:
-    """Flatten a map (B, C, H, W) to tokens (B, H * W, C) and (H, W)."""
-    grid = (features.shape[2], features.shape[3])
-    return features.flatten(2).transpose(1, 2), grid
 
 
 def _spread(cells: Tensor, grid: Grid, factor: int) -> Tensor:
@@ -91,7 +87,7 @@ class DecoderStage(nn.Module):
     def forward(self, tokens: Tensor, grid: Grid, skip: Tensor) -> tuple[Tensor, Grid]:
         """Map (B, h * w, C) and a skip map (B, S, 2h, 2w) to (B, 4 h * w, C')."""
         expanded = _spread(self.expand(tokens), grid, 2).flatten(1, 2)
-        encoded, grid = _map_to_tokens(skip)
+        encoded, grid = map_to_tokens(skip)
         tokens = self.fuse(torch.cat((expanded, encoded), -1))
         for block in self.blocks:
             tokens = block(tokens, grid)
@@ -158,12 +154,9 @@ class MedURWKV(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of an image; see the notes of the class."""
         height, width = image.shape[-2:]
-        multiple = self.encoder.multiple
-        below, right = -height % multiple, -width % multiple
-        if below or right:
-            image = F.pad(image, (0, right, 0, below), mode="replicate")
+        image = pad_to_multiple(image, self.encoder.multiple)
         first, second, third, fourth = self.encoder(image)
-        tokens, grid = _map_to_tokens(fourth)
+        tokens, grid = map_to_tokens(fourth)
         tokens = self.bottleneck(tokens, grid)
         cells, grid = self.decoder(tokens, grid, (first, second, third))
         scores = F.linear(cells, self.head.weight.flatten(1), self.head.bias)

@@ -6,15 +6,28 @@ from difflib import get_close_matches
 from typing import Any
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
+from napari_medurwkv.models.classifier import Classifier
 from napari_medurwkv.models.config import (
     AdapterConfig,
     MedURWKVConfig,
-    ModelConfig,
     ModelError,
+    NetworkConfig,
     VRWKVConfig,
 )
+from napari_medurwkv.models.config_published import (
+    ClassifierConfig,
+    RestoreRWKVConfig,
+    RWKVUNetConfig,
+    RWKVUNetEncoderConfig,
+    UPerNetConfig,
+    VRWKV6ClassifierConfig,
+    VRWKV6Config,
+)
 from napari_medurwkv.models.med_urwkv import MedURWKV
-from napari_medurwkv.models.vrwkv import VRWKV
+from napari_medurwkv.models.restore_rwkv import RestoreRWKV
+from napari_medurwkv.models.rwkv_unet import RWKVUNet, RWKVUNetEncoder
+from napari_medurwkv.models.upernet import UPerNet
+from napari_medurwkv.models.vrwkv import VRWKV, VRWKV6
 
 __all__ = ["Network", "build_model", "create_model", "list_models", "model_config"]
 
@@ -71,17 +84,63 @@ _DECODERS: dict[str, dict[str, Any]] = {
 }
 
 
-Network = VRWKV | VRWKVAdapter | MedURWKV
+_PLAIN6: dict[str, dict[str, Any]] = {
+    "tiny": {"layer_scale": None},
+    "small": {"layer_scale": 1e-5},
+    "base": {"layer_scale": 1e-5},
+}
+_UNET: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "dims": (32, 48, 96, 160),
+        "depths": (2, 2, 4, 2),
+        "expansions": (2.0, 2.5, 3.0, 3.5),
+    },
+    "small": {
+        "dims": (32, 64, 128, 192),
+        "depths": (3, 3, 6, 3),
+        "expansions": (2.0, 2.5, 3.0, 4.0),
+    },
+    "base": {
+        "dims": (48, 72, 144, 240),
+        "depths": (3, 3, 6, 3),
+        "expansions": (2.0, 2.5, 4.0, 4.0),
+    },
+}
 
 
-def _named_configs() -> dict[str, ModelConfig]:
-    named: dict[str, ModelConfig] = {}
+Network = (
+    VRWKV
+    | VRWKVAdapter
+    | MedURWKV
+    | Classifier
+    | UPerNet
+    | RWKVUNet
+    | RWKVUNetEncoder
+    | RestoreRWKV
+)
+
+
+def _named_configs() -> dict[str, NetworkConfig]:
+    named: dict[str, NetworkConfig] = {"restore_rwkv": RestoreRWKVConfig()}
     for size, decoder in _DECODERS.items():
         trunk = _NANO if size == "nano" else _SIZES[size] | _ADAPTER[size]
         named[f"med_urwkv_{size}"] = MedURWKVConfig(**trunk, **decoder)
     for size, values in _SIZES.items():
-        named[f"vrwkv_{size}"] = VRWKVConfig(**values, **_PLAIN[size])
-        named[f"vrwkv_adapter_{size}"] = AdapterConfig(**values, **_ADAPTER[size])
+        plain, adapter = values | _PLAIN[size], values | _ADAPTER[size]
+        hidden = 3 * values["embed_dim"] if size == "large" else 0
+        named[f"vrwkv_{size}"] = VRWKVConfig(**plain)
+        named[f"vrwkv_classifier_{size}"] = ClassifierConfig(
+            **plain, head_hidden=hidden
+        )
+        named[f"vrwkv_adapter_{size}"] = AdapterConfig(**adapter)
+        named[f"upernet_vrwkv_{size}"] = UPerNetConfig(**adapter)
+    for size, values in _PLAIN6.items():
+        plain = _SIZES[size] | values
+        named[f"vrwkv6_{size}"] = VRWKV6Config(**plain)
+        named[f"vrwkv6_classifier_{size}"] = VRWKV6ClassifierConfig(**plain)
+    for size, values in _UNET.items():
+        named[f"rwkv_unet_{size}"] = RWKVUNetConfig(**values)
+        named[f"rwkv_unet_encoder_{size}"] = RWKVUNetEncoderConfig(**values)
     return named
 
 
@@ -93,7 +152,7 @@ def list_models() -> list[str]:
     return sorted(_CONFIGS)
 
 
-def model_config(name: str, **overrides: Any) -> ModelConfig:
+def model_config(name: str, **overrides: Any) -> NetworkConfig:
     """Return the configuration behind a name.
 
     Parameters
@@ -105,8 +164,8 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
 
     Returns
     -------
-    ModelConfig
-        A `VRWKVConfig`, `AdapterConfig` or `MedURWKVConfig`.
+    NetworkConfig
+        Of the family that the name belongs to.
 
     Raises
     ------
@@ -133,13 +192,14 @@ def create_model(name: str, **config: Any) -> Network:
     name : str
         One of `list_models`.
     **config
-        Values that replace the size's own, by the names of the fields of
-        `VRWKVConfig`, `AdapterConfig` or `MedURWKVConfig`.
+        Values that replace the size's own, by the names of the fields of its
+        configuration.
 
     Returns
     -------
-    VRWKV or VRWKVAdapter or MedURWKV
-        In training mode; its attribute ``config`` rebuilds it through `build_model`.
+    torch.nn.Module
+        Of the name's family, in training mode; its attribute ``config`` rebuilds it
+        through `build_model`.
 
     Raises
     ------
@@ -154,7 +214,7 @@ def create_model(name: str, **config: Any) -> Network:
     return build_model(model_config(name, **config))
 
 
-def build_model(config: ModelConfig) -> Network:
+def build_model(config: NetworkConfig) -> Network:
     """Build the network that a configuration describes, with fresh weights.
 
     Raises
@@ -163,10 +223,22 @@ def build_model(config: ModelConfig) -> Network:
         The configuration is of no family that exists.
     """
     # The most special first: each configuration extends the one below it.
-    if isinstance(config, MedURWKVConfig):
-        return MedURWKV(config)
-    if isinstance(config, AdapterConfig):
-        return VRWKVAdapter(config)
-    if isinstance(config, VRWKVConfig):
-        return VRWKV(config)
+    for kind, network in _FAMILIES:
+        if isinstance(config, kind):
+            built: Network = network(config)
+            return built
     raise ModelError(f"No network is built from a {type(config).__name__}.")
+
+
+_FAMILIES: tuple[tuple[type[NetworkConfig], Any], ...] = (
+    (MedURWKVConfig, MedURWKV),
+    (UPerNetConfig, UPerNet),
+    (AdapterConfig, VRWKVAdapter),
+    (VRWKV6ClassifierConfig, Classifier),
+    (VRWKV6Config, VRWKV6),
+    (ClassifierConfig, Classifier),
+    (VRWKVConfig, VRWKV),
+    (RWKVUNetEncoderConfig, RWKVUNetEncoder),
+    (RWKVUNetConfig, RWKVUNet),
+    (RestoreRWKVConfig, RestoreRWKV),
+)

@@ -13,11 +13,12 @@ Grid = tuple[int, int]
 """Height and width of a token grid, in tokens."""
 
 
-def _shift(x: Tensor, grid: Grid, gamma: float, pixels: int) -> Tensor:
+def _shift(x: Tensor, grid: Grid, gamma: float, pixels: int, heads: int = 1) -> Tensor:
     """Do what `q_shift` says; negative `pixels` go the other way."""
-    batch, tokens, channels = x.shape
+    batch, tokens, width_of_all = x.shape
     height, width = grid
-    source = x.reshape(batch, height, width, channels)
+    channels = width_of_all // heads
+    source = x.reshape(batch, height, width, heads, channels)
     target = torch.zeros_like(source)
     across = max(-width, min(width, pixels))
     down = max(-height, min(height, pixels))
@@ -32,10 +33,12 @@ def _shift(x: Tensor, grid: Grid, gamma: float, pixels: int) -> Tensor:
         start = stop
     if start < channels:
         target[..., start:] = source[..., start:]
-    return target.reshape(batch, tokens, channels)
+    return target.reshape(batch, tokens, width_of_all)
 
 
-def q_shift(x: Tensor, grid: Grid, gamma: float = 0.25, pixels: int = 1) -> Tensor:
+def q_shift(
+    x: Tensor, grid: Grid, gamma: float = 0.25, pixels: int = 1, heads: int = 1
+) -> Tensor:
     """Shift quarters of the channels right, left, down and up.
 
     Parameters
@@ -48,13 +51,15 @@ def q_shift(x: Tensor, grid: Grid, gamma: float = 0.25, pixels: int = 1) -> Tens
         Fraction of the channels that goes in each direction; what is left stays.
     pixels : int
         Distance in tokens. What comes from outside the image is zero.
+    heads : int
+        Equal groups of channels, each of which is shifted by itself, as VRWKV6 does.
 
     Returns
     -------
     Tensor
         Shifted tokens, (B, H * W, C).
     """
-    return _shift(x, grid, gamma, pixels)
+    return _shift(x, grid, gamma, pixels, heads)
 
 
 class _ShiftMix(torch.autograd.Function):
@@ -66,11 +71,17 @@ class _ShiftMix(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, grid: Grid, gamma: float, pixels: int, *factors: Tensor
+        ctx: Any,
+        x: Tensor,
+        grid: Grid,
+        gamma: float,
+        pixels: int,
+        heads: int,
+        *factors: Tensor,
     ) -> tuple[Tensor, ...]:
-        shifted = _shift(x, grid, gamma, pixels)
+        shifted = _shift(x, grid, gamma, pixels, heads)
         ctx.save_for_backward(x, shifted, *factors)
-        ctx.move = (grid, gamma, -pixels)
+        ctx.move = (grid, gamma, -pixels, heads)
         return tuple(torch.lerp(shifted, x, factor) for factor in factors)
 
     @staticmethod
@@ -85,7 +96,7 @@ class _ShiftMix(torch.autograd.Function):
         # The shift only moves tokens, so its gradient moves them back.
         grad_x = through + _shift(total - through, *ctx.move)
         mixes = [(grad * difference).sum((0, 1), keepdim=True) for grad in grads]
-        return grad_x, None, None, None, *mixes
+        return grad_x, None, None, None, None, *mixes
 
 
 def shift_mix(
@@ -94,6 +105,7 @@ def shift_mix(
     factors: tuple[Tensor, ...],
     gamma: float = 0.25,
     pixels: int = 1,
+    heads: int = 1,
 ) -> tuple[Tensor, ...]:
     """Mix tokens with their shifted neighbours, once for each factor.
 
@@ -105,7 +117,7 @@ def shift_mix(
         (H, W), in tokens.
     factors : tuple of Tensor
         Share of the token itself, (1, 1, C) each.
-    gamma, pixels
+    gamma, pixels, heads
         As in `q_shift`.
 
     Returns
@@ -114,5 +126,7 @@ def shift_mix(
         ``x * factor + q_shift(x) * (1 - factor)``, (B, H * W, C), for each factor.
     """
     own = tuple(factor.to(x.dtype) for factor in factors)
-    mixed: tuple[Tensor, ...] = _ShiftMix.apply(x, grid, gamma, pixels, *own)  # type: ignore[no-untyped-call]
+    mixed: tuple[Tensor, ...] = _ShiftMix.apply(  # type: ignore[no-untyped-call]
+        x, grid, gamma, pixels, heads, *own
+    )
     return mixed

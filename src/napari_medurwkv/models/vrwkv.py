@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import trunc_normal_
@@ -12,18 +13,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+from napari_medurwkv.models.spatial_mix6 import HEAD_DIM
 
 if TYPE_CHECKING:
     from napari_medurwkv.models.config import ModelConfig, VRWKVConfig
+    from napari_medurwkv.models.config_published import VRWKV6Config
     from napari_medurwkv.models.shift import Grid
 
-__all__ = ["VRWKV", "PatchEmbed", "resize_pos_embed", "tokens_to_map"]
+__all__ = [
+    "VRWKV",
+    "VRWKV6",
+    "PatchEmbed",
+    "map_to_tokens",
+    "resize_pos_embed",
+    "tokens_to_map",
+]
 
 
 def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """View tokens (B, H * W, C) as a channels-last map (B, C, H, W)."""
     batch, _, channels = tokens.shape
     return tokens.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
+
+
+def map_to_tokens(features: Tensor) -> tuple[Tensor, Grid]:
+    """Flatten a map (B, C, H, W) to tokens (B, H * W, C) and (H, W)."""
+    grid = (features.shape[2], features.shape[3])
+    return features.flatten(2).transpose(1, 2), grid
 
 
 def resize_pos_embed(embedding: Tensor, source: Grid, target: Grid) -> Tensor:
@@ -52,9 +68,7 @@ class PatchEmbed(nn.Module):
         below, right = -height % self.patch_size, -width % self.patch_size
         if below or right:
             image = F.pad(image, (0, right, 0, below))
-        patches = self.projection(image)
-        grid = (patches.shape[2], patches.shape[3])
-        return patches.flatten(2).transpose(1, 2), grid
+        return map_to_tokens(self.projection(image))
 
 
 class Trunk(nn.Module):
@@ -70,7 +84,7 @@ class Trunk(nn.Module):
         )
         self.layers = nn.ModuleList(
             Block(
-                BlockConfig.of(config),
+                self.block_config(config),
                 layer,
                 config.depth,
                 drop_path=config.drop_path * layer / max(config.depth - 1, 1),
@@ -79,6 +93,11 @@ class Trunk(nn.Module):
             for layer in range(config.depth)
         )
         trunc_normal_(self.pos_embed, std=0.02)
+
+    @staticmethod
+    def block_config(config: Any) -> BlockConfig:
+        """Say which blocks a configuration asks for."""
+        return BlockConfig.of(config)
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
         """Return the placed tokens (B, h * w, C) of an image and their grid."""
@@ -132,3 +151,24 @@ class VRWKV(Trunk):
             if index in wanted:
                 maps[index] = tokens_to_map(tokens, grid)
         return tuple(maps[index] for index in wanted)
+
+
+class VRWKV6(VRWKV):
+    """The plain VRWKV6 encoder: a `VRWKV` whose spatial mix depends on the data.
+
+    Parameters
+    ----------
+    config : VRWKV6Config
+        Sizes and variants.
+    """
+
+    @staticmethod
+    def block_config(config: VRWKV6Config) -> BlockConfig:
+        """Ask for the sixth version's spatial mix, and a shift inside each head."""
+        return replace(
+            BlockConfig.of(config),
+            operator="wkv6",
+            shift_heads=config.embed_dim // HEAD_DIM,
+            mix_rank=config.mix_rank,
+            decay_rank=config.decay_rank,
+        )
