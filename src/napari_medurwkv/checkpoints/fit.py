@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_medurwkv.checkpoints.card import ModelCard
-    from napari_medurwkv.models import ModelConfig
+    from napari_medurwkv.models import NetworkConfig
 
 __all__ = [
     "build_network",
@@ -49,7 +49,7 @@ class StateInfo:
     kind: str
 
 
-def network_config(card: ModelCard, name: str) -> ModelConfig:
+def network_config(card: ModelCard, name: str) -> NetworkConfig:
     """Give the configuration of the card's network, and compare its ends with the card.
 
     Parameters
@@ -88,7 +88,7 @@ def network_config(card: ModelCard, name: str) -> ModelConfig:
     return config
 
 
-def build_network(config: ModelConfig, name: str, *, device: str) -> nn.Module:
+def build_network(config: NetworkConfig, name: str, *, device: str) -> nn.Module:
     """Build a network on a device; "meta" takes no memory and gives no values.
 
     Raises

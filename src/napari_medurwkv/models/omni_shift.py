@@ -35,16 +35,18 @@ class OmniShift(nn.Module):
         self.conv3x3 = _depthwise(dim, 3)
         self.conv5x5 = _depthwise(dim, 5)
         self.conv5x5_reparam = _depthwise(dim, 5).requires_grad_(False)
-        self.register_load_state_dict_post_hook(_refresh)
+        hooked: Any = self  # torch leaves the method without types
+        hooked.register_load_state_dict_post_hook(_refresh)
 
     def kernel(self) -> Tensor:
         """Return the kernel of the one convolution, (C, 1, 5, 5)."""
         own, one, three, five = self.alpha
-        kernel = five * self.conv5x5.weight + F.pad(
+        kernel: Tensor = five * self.conv5x5.weight + F.pad(
             three * self.conv3x3.weight, (1, 1, 1, 1)
         )
-        centre = one * self.conv1x1.weight + own
-        return kernel + F.pad(centre, (2, 2, 2, 2))
+        centre: Tensor = one * self.conv1x1.weight + own
+        combined: Tensor = kernel + F.pad(centre, (2, 2, 2, 2))
+        return combined
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Map tokens (B, H * W, C) to tokens of the same shape; grid is (H, W)."""

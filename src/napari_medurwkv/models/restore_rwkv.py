@@ -101,7 +101,7 @@ class RestoreRWKV(nn.Module):
         x = _run(self.decoder_level2, x)
         x = torch.cat((self.up2_1(x), first), 1)
         x = _run(self.refinement, _run(self.decoder_level1, x))
-        restored = self.output(x) + padded
+        restored: Tensor = self.output(x) + padded
         return restored[..., :height, :width].contiguous()
 
 
