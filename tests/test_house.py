@@ -17,6 +17,7 @@ CORE = [
         for room in (
             "__init__.py",
             "checkpoints",
+            "correction",
             "errors.py",
             "geometry.py",
             "inference",

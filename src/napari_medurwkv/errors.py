@@ -8,6 +8,7 @@ __all__ = [
     "ApproximateGeometryError",
     "CancelledError",
     "CheckpointError",
+    "CorrectionError",
     "DeviceError",
     "GeometryError",
     "ImageError",
@@ -69,6 +70,10 @@ class GeometryError(MedurwkvError):
 
 class CheckpointError(MedurwkvError):
     """The checkpoint cannot be read, is not what it says, or does not fit."""
+
+
+class CorrectionError(MedurwkvError):
+    """A correction tool cannot do what was asked; the mask is as it was."""
 
 
 class DeviceError(MedurwkvError):
