@@ -14,6 +14,7 @@ from napari_medurwkv.io.image import Image, image_from_array
 from napari_medurwkv.io.label_names import LabelName
 from napari_medurwkv.io.read import (
     frame_count,
+    is_label_file,
     read_image,
     read_labels,
     supported_suffixes,
@@ -32,6 +33,7 @@ __all__ = [
     "geometry_from_layer_transform",
     "image_from_array",
     "image_from_layer",
+    "is_label_file",
     "label_suffixes",
     "layer_metadata",
     "read_image",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_nifti",
+    "is_nifti_label",
     "nifti_frame_count",
     "nifti_labels",
     "read_nifti",
@@ -48,6 +49,7 @@ GEOMETRY_FIELDS = (
     "srow_z",
     "xyzt_units",
 )
+LABEL_INTENT = 1002
 # Read in pieces: GzipFile.readinto goes through a bytes object of the size asked for.
 CHUNK = 1 << 22
 
@@ -92,6 +94,11 @@ def read_nifti(path: Path, *, frame: int | None = None) -> Image:
 def nifti_frame_count(path: Path) -> int:
     """Count the volumes along the fourth axis, 1 unless 4D."""
     return open_nifti(path).frames
+
+
+def is_nifti_label(path: Path) -> bool:
+    """Whether a header's intent is "label" (1002)."""
+    return int(open_nifti(path).header["intent_code"]) == LABEL_INTENT
 
 
 def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray[Any]]:

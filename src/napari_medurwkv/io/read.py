@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
-from napari_medurwkv.io.nifti import nifti_frame_count, read_nifti
+from napari_medurwkv.io.identify import identify, supported_suffixes
+from napari_medurwkv.io.label_names import names_beside
+from napari_medurwkv.io.metaimage import metaimage_frame_count, read_metaimage
+from napari_medurwkv.io.mgh import mgh_frame_count, read_mgh
+from napari_medurwkv.io.nifti import (
+    is_nifti_label,
+    nifti_frame_count,
+    read_nifti,
+)
+from napari_medurwkv.io.nrrd import (
+    is_nrrd_segmentation,
+    nrrd_frame_count,
+    read_nrrd,
+)
 from napari_medurwkv.io.raster import read_raster
 from napari_medurwkv.io.tiff import read_tiff, tiff_frame_count
 
@@ -18,18 +31,16 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.io.image import Image
 
-__all__ = ["frame_count", "read_image", "read_labels", "supported_suffixes"]
+__all__ = [
+    "frame_count",
+    "is_label_file",
+    "read_image",
+    "read_labels",
+    "supported_suffixes",
+]
 
-Format = Literal["nifti", "raster", "tiff"]
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
-TIFF_SUFFIXES = (".tif", ".tiff")
-
-
-def supported_suffixes() -> tuple[str, ...]:
-    """Return the endings of files that can be read, lower case, with their dot."""
-    return NIFTI_SUFFIXES + RASTER_SUFFIXES + TIFF_SUFFIXES
+# Less than this is measured as noise of the header's decimals.
+OBLIQUE_DEGREES = 1.0
 
 
 def read_image(path: str | Path, *, frame: int | None = None) -> Image:
@@ -38,8 +49,7 @@ def read_image(path: str | Path, *, frame: int | None = None) -> Image:
     Parameters
     ----------
     path : str or Path
-        NIfTI (``.nii``, ``.nii.gz``), PNG, JPEG or TIFF. The content decides where it
-        and the name disagree.
+        One of `supported_suffixes`. The content decides where it and the name disagree.
     frame : int, optional
         Which frame of a 4D image or of a time series, from 0.
 
@@ -54,7 +64,14 @@ def read_image(path: str | Path, *, frame: int | None = None) -> Image:
         With one sentence, where the file is missing, damaged, empty, not an image, too
         large for memory, without finite values, or needs a frame.
     """
-    return _read(Path(path), frame=frame, labels=False)
+    image = _read(Path(path), frame=frame, labels=False)
+    if not image.geometry.is_oblique(OBLIQUE_DEGREES):
+        return image
+    note = (
+        f"The image is oblique by {image.geometry.obliquity:.0f} degrees: it is shown "
+        "upright, and saved masks keep its true position."
+    )
+    return replace(image, notes=(*image.notes, note))
 
 
 def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
@@ -65,20 +82,43 @@ def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
     path : str or Path
         As `read_image`.
     frame : int, optional
-        As `read_image`.
+        As `read_image`; of a segmentation with overlapping segments, the layer.
 
     Returns
     -------
     Image
-        Its array is of an integer type.
+        Its array is of an integer type; `Image.classes` has the names and colours that
+        the file, or one beside it, states.
 
     Raises
     ------
     ImageError
         As `read_image`, and where the file holds colours or fractions.
     """
-    image = _read(Path(path), frame=frame, labels=True)
-    return replace(image, array=_whole(image.array, Path(path)))
+    file = Path(path)
+    image = _read(file, frame=frame, labels=True)
+    return replace(
+        image,
+        array=_whole(image.array, file),
+        classes=image.classes or names_beside(file),
+    )
+
+
+def is_label_file(path: str | Path) -> bool:
+    """Tell whether a file says that it is a mask: by its header or by names beside it.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or no image that can be read.
+    """
+    file = Path(path)
+    kind = identify(file)
+    if kind == "nrrd" and is_nrrd_segmentation(file):
+        return True
+    if kind == "nifti" and is_nifti_label(file):
+        return True
+    return file.is_file() and bool(names_beside(file))
 
 
 def frame_count(path: str | Path) -> int:
@@ -90,19 +130,31 @@ def frame_count(path: str | Path) -> int:
         If the file is missing or no image that can be read.
     """
     file = Path(path)
-    kind = _identify(file)
-    if kind == "raster":
-        return 1
-    return nifti_frame_count(file) if kind == "nifti" else tiff_frame_count(file)
+    kind = identify(file)
+    counts = {
+        "nifti": nifti_frame_count,
+        "nrrd": nrrd_frame_count,
+        "metaimage": metaimage_frame_count,
+        "mgh": mgh_frame_count,
+        "tiff": tiff_frame_count,
+    }
+    count = counts.get(kind)
+    return 1 if count is None else count(file)
 
 
 def _read(path: Path, *, frame: int | None, labels: bool) -> Image:
-    kind = _identify(path)
+    kind = identify(path)
     try:
         if kind == "nifti":
             return read_nifti(path, frame=frame)
         if kind == "tiff":
             return read_tiff(path, frame=frame, labels=labels)
+        if kind == "nrrd":
+            return read_nrrd(path, frame=frame, labels=labels)
+        if kind == "metaimage":
+            return read_metaimage(path, frame=frame, labels=labels)
+        if kind == "mgh":
+            return read_mgh(path, frame=frame, labels=labels)
         if frame not in (None, 0):
             raise ImageError(f"{path} has one frame only, so there is no {frame}.")
         return read_raster(path, labels=labels)
@@ -115,41 +167,6 @@ def _read(path: Path, *, frame: int | None, labels: bool) -> Image:
         raise ImageError(
             f"{path} cannot be read: {error.strerror or error}."
         ) from error
-
-
-def _identify(path: Path) -> Format:
-    """Tell the format by content first, by name where that says nothing."""
-    if not path.exists():
-        raise ImageError(f"{path} does not exist.")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image: give one file in it.")
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-    except OSError as error:
-        raise ImageError(
-            f"{path} cannot be read: {error.strerror or error}."
-        ) from error
-    if start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
-        return "raster"
-    if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "tiff"
-    name = path.name.lower()
-    if name.endswith(NIFTI_SUFFIXES) or start[:4] in (
-        (348).to_bytes(4, "little"),
-        (348).to_bytes(4, "big"),
-        (540).to_bytes(4, "little"),
-        (540).to_bytes(4, "big"),
-    ):
-        return "nifti"
-    if not start:
-        raise ImageError(f"{path} is empty: the file has no content.")
-    known = ", ".join(supported_suffixes())
-    if name.endswith(RASTER_SUFFIXES + TIFF_SUFFIXES):
-        raise ImageError(
-            f"{path} is not a {path.suffix} image: its content is of another kind."
-        )
-    raise ImageError(f"{path} is of a kind that cannot be read: known are {known}.")
 
 
 def _whole(values: NDArray[Any], path: Path) -> NDArray[Any]:
