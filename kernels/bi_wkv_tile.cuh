@@ -1,0 +1,274 @@
+// Sums over runs, blocks, clusters and parts of a sequence, shared by both directions
+// of differentiation.
+//
+// Exponents are logarithms to base 2. A sum is a pair (values, weights) times 2^scale.
+// "Past" is what lies before a place, decayed to it; "future" what lies behind it.
+//   MODE       0 the cluster sees the whole sequence; 1 it sums its part; 2 it takes
+//              the other parts' sums from memory
+//   BACKWARD   the kernel differentiates; the forward sums of other parts are known
+//   SEGMENTED  1 for the published kernels' variant of the operator
+
+#define STEEPEST 56.0f  // nats that a block may span in linear space
+#define BONUS_LIMIT 20.0f
+#define HEADROOM 20.0f  // powers of 2 by which a carry may exceed a block's own scale
+
+// Does this launch sum its part only, for a later launch? Are other parts' sums known?
+#define LAST(backwards) (MODE == 1 && BACKWARD == (backwards))
+#define PARTS(backwards) (MODE == 2 || (MODE == 1 && BACKWARD && !(backwards)))
+
+enum { PAST, FUTURE, SINCE, REVIVED };  // the latter two only if SEGMENTED
+#if SEGMENTED
+#define KINDS 4
+#else
+#define KINDS 2
+#endif
+#define SCALES (2 * KINDS)  // slots of the scales of past and future
+#define SLOTS (2 * KINDS + 2)
+
+struct Arguments {
+  const float *w, *u;
+  const Element *k, *v, *grad;
+  Element *y, *gk, *gv;
+  float *sums, *grad_sums, *partial;
+  int tokens, channels, splits, segment;
+};
+
+struct Sum {
+  float values, weights, scale;
+};
+
+struct Place {
+  int lane, run, runs, rank, split, tile, first, count, channel;
+  size_t offset;  // of the thread's first token
+
+  __device__ __forceinline__ explicit Place(const Arguments& a) {
+    lane = threadIdx.x % LANES;
+    run = threadIdx.x / LANES;
+    runs = blockDim.x / LANES;
+    rank = blockIdx.y % CLUSTER;
+    split = blockIdx.y / CLUSTER;
+    tile = runs * RUN;
+    first = (int)blockIdx.y * tile + run * RUN;
+    channel = ((int)blockIdx.x * LANES + lane) * VECTOR;
+    count = channel < a.channels ? max(0, min(RUN, a.tokens - first)) : 0;
+    offset = ((size_t)blockIdx.z * a.tokens + first) * a.channels + channel;
+  }
+};
+
+typedef float Totals[CLUSTER][SLOTS][COLUMNS];
+
+struct Shared {
+  float part[SLOTS][RUNS][COLUMNS];  // of each run; then what lies before it
+  Totals total;                      // of each block of the cluster
+#if BACKWARD
+  Totals grad_total;
+#endif
+  float carry[KINDS][3][COLUMNS];    // what enters this block
+  float w2[COLUMNS], step[COLUMNS];  // decay per token (log2), per run (factor)
+  float scale[COLUMNS];              // of the block's sums, once carries are known
+  int top[COLUMNS];                  // largest key, as an ordered integer
+};
+
+#if BACKWARD
+#define TOTAL(shared, backwards, block) \
+  ((backwards) ? (shared).grad_total[block] : (shared).total[block])
+#else
+#define TOTAL(shared, backwards, block) ((shared).total[block])
+#endif
+
+// Hand a total to a block of the cluster.
+__device__ __forceinline__ void give(
+    Shared& s, bool backwards, int rank, int slot, int column, int block, float sum) {
+#if BACKWARD
+  if (backwards) {
+    PUSH(s, grad_total[rank][slot][column], block, sum);
+    return;
+  }
+#endif
+  PUSH(s, total[rank][slot][column], block, sum);
+}
+
+// Sums of other parts: those of the forward pass, or of its derivatives.
+__device__ __forceinline__ float* parts_of(const Arguments& a, bool backwards) {
+  return backwards ? a.grad_sums : a.sums;
+}
+
+// exp(-w tokens); close to 1, where many such factors are multiplied, to half an ulp.
+__device__ __forceinline__ float power(float w, int tokens) {
+  const float x = fminf(-w * (float)tokens, 87.0f);
+  return fabsf(x) < 0.5f ? 1.0f + expm1f(x) : expf(x);
+}
+
+// Is a segment's first token among `count` ones from `first` on?
+__device__ __forceinline__ bool begins(int first, int count, int segment) {
+  return first == 0 || (first + count - 1) / segment != (first - 1) / segment;
+}
+
+// Replace the runs' sums by what lies before (behind) each run in this block, and give
+// the totals to the first blocks of the cluster. All on one scale.
+__device__ __forceinline__ void scan_runs(
+    Shared& s, const Arguments& a, const Place& p, bool backwards, int blocks) {
+  for (int x = threadIdx.x; x < 2 * KINDS * COLUMNS; x += blockDim.x) {
+    const int slot = x / COLUMNS, column = x % COLUMNS;
+    float factor = s.step[column], sum = 0.0f;
+    if (slot / 2 == FUTURE) {
+#pragma unroll 4
+      for (int run = p.runs - 1; run >= 0; --run) {
+        const float own = s.part[slot][run][column];
+        s.part[slot][run][column] = sum;
+        sum = fmaf(sum, factor, own);
+      }
+    } else {
+#if SEGMENTED
+      if (slot / 2 == REVIVED) factor = exp2_fast(s.w2[column] * RUN);
+      const bool cut = slot / 2 >= SINCE;
+      int token = p.first - p.run * RUN;
+#else
+      const bool cut = false;
+      const int token = 0;
+#endif
+#pragma unroll 4
+      for (int run = 0; run < p.runs; ++run) {
+        const float own = s.part[slot][run][column];
+        s.part[slot][run][column] = sum;
+#if SEGMENTED
+        if (cut && begins(token, RUN, a.segment)) sum = 0.0f;
+        token += RUN;
+#endif
+        sum = fmaf(sum, factor, own);
+      }
+      (void)cut, (void)token;
+    }
+    for (int block = 0; block < blocks; ++block)
+      give(s, backwards, p.rank, slot, column, block, sum);
+  }
+}
+
+// Exponent of the larger of two numbers; far below all scales if both are 0. Sums of
+// derivatives have any sign and size, so their scale alone does not tell how large
+// they are.
+__device__ __forceinline__ float exponent(float a, float b) {
+  const int bits = __float_as_int(fmaxf(fabsf(a), fabsf(b)));
+  return bits < 0x800000 ? EMPTY : (float)((bits >> 23) - 127);
+}
+
+// Sum of what reaches an edge: the left edge of block `edge` from the left (PAST and
+// its kin), or its right edge from the right. The blocks of the cluster come from
+// `total`, the other parts of the sequence from `sums`, if `parts`.
+__device__ __forceinline__ Sum gather(
+    const Shared& s, const Arguments& a, const Place& p, bool backwards, int kind,
+    int column, int edge, bool parts) {
+  const bool past = kind != FUTURE;
+  float w2 = s.w2[column];
+  if (kind == REVIVED) w2 = -w2;
+  const int scale = SCALES + (kind == FUTURE);
+  const int part = CLUSTER * p.tile;  // tokens of one part
+  const int channel = (int)blockIdx.x * COLUMNS + column;
+  const float* sums =
+      parts_of(a, backwards) +
+      ((size_t)blockIdx.z * a.splits * SLOTS) * a.channels + channel;
+  const size_t stride = (size_t)SLOTS * a.channels;
+  int block = past ? 0 : edge + 1, block_end = past ? edge : CLUSTER;
+  int other = past ? 0 : p.split + 1, other_end = past ? p.split : a.splits;
+  if (!parts || channel >= a.channels) other = other_end;
+  const int inside = past ? edge * p.tile : (CLUSTER - 1 - edge) * p.tile;
+#if SEGMENTED
+  if (kind >= SINCE) {
+    // nothing from before the start of the segment that the edge cuts
+    const int place = p.split * part + edge * p.tile;
+    const int start = place == 0 ? 0 : (place - 1) / a.segment * a.segment;
+    if (other < other_end) other = min(other_end, max(other, start / part));
+    block = min(block_end, max(block, (start - p.split * part) / p.tile));
+    if (place == 0) block = block_end;
+  }
+#endif
+  Sum sum = {0.0f, 0.0f, EMPTY};
+#pragma unroll 4
+  for (int j = block; j < block_end; ++j) {
+    const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
+    const float size =
+        backwards ? exponent(TOTAL(s, backwards, j)[2 * kind][column],
+                             TOTAL(s, backwards, j)[2 * kind + 1][column])
+                  : 0.0f;
+    sum.scale = fmaxf(sum.scale, TOTAL(s, backwards, j)[scale][column] + size -
+                                     w2 * (float)distance);
+  }
+#pragma unroll 4
+  for (int j = other; j < other_end; ++j) {
+    const int distance = (past ? p.split - 1 - j : j - p.split - 1) * part + inside;
+    const float* from = sums + j * stride;
+    const float size = backwards ? exponent(from[2 * kind * a.channels],
+                                            from[(2 * kind + 1) * a.channels])
+                                 : 0.0f;
+    sum.scale =
+        fmaxf(sum.scale, from[scale * a.channels] + size - w2 * (float)distance);
+  }
+#pragma unroll 4
+  for (int j = block; j < block_end; ++j) {
+    const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
+    const float factor =
+        exp2_fast(fminf(TOTAL(s, backwards, j)[scale][column] - w2 * (float)distance -
+                            sum.scale,
+                        127.0f));
+    sum.values = fmaf(factor, TOTAL(s, backwards, j)[2 * kind][column], sum.values);
+    sum.weights = fmaf(factor, TOTAL(s, backwards, j)[2 * kind + 1][column], sum.weights);
+  }
+#pragma unroll 4
+  for (int j = other; j < other_end; ++j) {
+    const int distance = (past ? p.split - 1 - j : j - p.split - 1) * part + inside;
+    const float* from = sums + j * stride;
+    const float factor =
+        exp2_fast(fminf(
+            from[scale * a.channels] - w2 * (float)distance - sum.scale, 127.0f));
+    sum.values = fmaf(factor, from[2 * kind * a.channels], sum.values);
+    sum.weights = fmaf(factor, from[(2 * kind + 1) * a.channels], sum.weights);
+  }
+  // The weights near 1, so that the scale tells the sum's true size.
+  const int size = ((__float_as_int(sum.weights) >> 23) & 255) - 127;
+  if (size > -127 && kind < SINCE && !backwards) {
+    const float shift = __int_as_float((127 - min(126, size)) << 23);
+    sum.values *= shift;
+    sum.weights *= shift;
+    sum.scale += (float)min(126, size);
+  }
+  return sum;
+}
+
+// MODE 1: hand the cluster's sums to the other parts through memory.
+__device__ __forceinline__ void publish(
+    const Shared& s, const Arguments& a, const Place& p, bool backwards) {
+  if (p.rank != 0) return;
+  for (int x = threadIdx.x; x < KINDS * COLUMNS; x += blockDim.x) {
+    const int kind = x / COLUMNS, column = x % COLUMNS;
+    const int channel = (int)blockIdx.x * COLUMNS + column;
+    if (channel >= a.channels) continue;
+    Sum sum = gather(s, a, p, backwards, kind, column,
+                           kind == FUTURE ? -1 : CLUSTER, false);
+    float* to = parts_of(a, backwards) +
+                (((size_t)blockIdx.z * a.splits + p.split) * SLOTS) * a.channels + channel;
+#if SEGMENTED
+    // one scale for all that looks back
+    if (kind >= SINCE) {
+      const float shift =
+          exp2_fast(sum.scale - gather(s, a, p, false, PAST, column, CLUSTER, false).scale);
+      sum.values *= shift;
+      sum.weights *= shift;
+    }
+#endif
+    to[(size_t)2 * kind * a.channels] = sum.values;
+    to[(size_t)(2 * kind + 1) * a.channels] = sum.weights;
+    if (kind < SINCE) to[(size_t)(SCALES + kind) * a.channels] = sum.scale;
+  }
+}
+
+// What enters this block, into `carry`.
+__device__ __forceinline__ void receive(
+    Shared& s, const Arguments& a, const Place& p, bool backwards) {
+  for (int x = threadIdx.x; x < KINDS * COLUMNS; x += blockDim.x) {
+    const int kind = x / COLUMNS, column = x % COLUMNS;
+    const Sum sum = gather(s, a, p, backwards, kind, column, p.rank, PARTS(backwards));
+    s.carry[kind][0][column] = sum.values;
+    s.carry[kind][1][column] = sum.weights;
+    s.carry[kind][2][column] = sum.scale;
+  }
+}
