@@ -38,9 +38,15 @@ class NativeKernels:
         The loaded library.
     level : int, optional
         Index into :data:`LEVELS`; the processor's best by default.
+
+    Attributes
+    ----------
+    library : ctypes.CDLL
+        The same library, which holds other kernels too.
     """
 
     def __init__(self, library: ctypes.CDLL, level: int | None = None) -> None:
+        self.library = library
         best = library.medurwkv_best_level()
         self.level = best if level is None else level
         if not 0 <= self.level <= best:

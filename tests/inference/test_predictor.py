@@ -83,6 +83,30 @@ def test_last_step_is_the_cpu(windows, problem, step):
     assert re.search(step, predictor.steps[-1])
 
 
+def test_before_the_cpu_the_sums_move_to_the_host(windows):
+    class Narrow(Pretending):
+        def _forward(self, windows):
+            # Room for one window, once the sums are gone.
+            if self.device != "cpu" and (len(windows) > 1 or not self.host):
+                raise self.problem
+            device, self.device = self.device, "cpu"
+            try:
+                return Predictor._forward(self, windows)
+            finally:
+                self.device = device
+
+    predictor = Narrow(Hungry(99), DeviceChoice("cpu", "CPU", "cpu"), 1)
+    predictor.device, predictor.batch = "cuda:0", 2
+    predictor.problem = torch.OutOfMemoryError("x")
+    result = predictor(windows)
+    assert torch.equal(result[:, 0, 0, 0], torch.arange(11) * 2.0)
+    assert predictor.device == "cuda:0"
+    assert predictor.steps == [
+        "out of memory: one window at once",
+        "out of memory with one window: windows are put together on the host",
+    ]
+
+
 def test_other_errors_of_a_device_are_not_hidden(windows):
     predictor = Pretending(Hungry(99), DeviceChoice("cpu", "CPU", "cpu"), 1)
     predictor.device, predictor.problem = "cuda:0", RuntimeError("device-side assert")

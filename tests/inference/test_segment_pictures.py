@@ -26,6 +26,18 @@ def test_mask_lies_exactly_on_the_image(shape, card, model, networks, image, rng
     assert result.geometry.display_shape == shape
 
 
+def test_deciding_in_the_ring_gives_the_same_mask(
+    card, model, networks, image, rng, monkeypatch
+):
+    picture = image(rng.random((75, 60)).astype(np.float32))
+    fake = model(networks["convolution"](1, 3), card(output_values=(0, 1, 2)))
+    fast = segment(picture, fake, device="cpu").labels
+    monkeypatch.setattr(Decision, "direct", None)
+    slow = segment(picture, fake, device="cpu").labels
+    assert len(np.unique(fast)) == 3
+    np.testing.assert_array_equal(fast, slow)
+
+
 @pytest.mark.parametrize("shape", [(20, 90), (75, 60)])
 @pytest.mark.parametrize("overlap", [0, 0.5, 0.75])
 def test_logits_equal_a_plain_float64_reference(
@@ -35,6 +47,7 @@ def test_logits_equal_a_plain_float64_reference(
     array = rng.random(shape).astype(np.float32)
     network = networks["convolution"](1, 3)
     seen = []
+    monkeypatch.setattr(Decision, "direct", None)
     scores = Decision.scores
     monkeypatch.setattr(
         Decision, "scores", lambda self, x: seen.append(x) or scores(self, x)

@@ -56,6 +56,11 @@ class Decision:
         )
         self._table = np.array(self._values, self._dtype)
 
+    @property
+    def direct(self) -> NDArray[Any] | None:
+        """Mask value of each output, where the largest logit decides; else None."""
+        return self._table if self._plain else None
+
     def scores(self, logits: Tensor) -> Tensor:
         """Turn logits into scores per mask value.
 

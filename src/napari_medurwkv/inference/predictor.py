@@ -25,9 +25,10 @@ BATCH = {"cpu": 1, "mps": 4, "cuda": 16}
 class Predictor:
     """Computes batches of windows.
 
-    When a GPU runs out of memory, the batch is halved; at one window the network moves
-    to the CPU. Each step is noted in `steps`, and nothing is computed twice but the
-    batch that failed.
+    When a GPU runs out of memory, the batch is halved; at one window what comes out is
+    kept on the host, which frees the sums' memory; then the network moves to the CPU.
+    Each step is noted in `steps`, and nothing is computed twice but the batch that
+    failed.
 
     Parameters
     ----------
@@ -37,12 +38,35 @@ class Predictor:
         Where to compute.
     outputs : int
         Channels that the output must have.
+    flips : tuple of tuple of int
+        Test-time augmentation: each window is computed once per entry, mirrored along
+        those axes of it (negative numbers), and the results are averaged. By default
+        it is computed once, as it is.
+
+    Attributes
+    ----------
+    device : str
+        Where the network is now.
+    batch : int
+        Windows, mirrored ones counted, that are computed at once.
+    steps : list of str
+        What has been stepped down, for people.
+    host : bool
+        Whether results are brought to the host at once.
     """
 
-    def __init__(self, network: nn.Module, choice: DeviceChoice, outputs: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        choice: DeviceChoice,
+        outputs: int,
+        flips: tuple[tuple[int, ...], ...] = ((),),
+    ) -> None:
         self._network = network
         self._outputs = outputs
+        self._flips = flips
         self.device = choice.device
+        self.host = False
         self.steps: list[str] = []
         kind = choice.device.partition(":")[0]
         self.batch = BATCH[kind]
@@ -57,17 +81,22 @@ class Predictor:
         """Numbers that most of the network computes with now."""
         return "bfloat16" if self._half else "float32"
 
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows a call should bring to fill a batch."""
+        return max(1, self.batch // len(self._flips))
+
     def __call__(self, windows: list[Tensor]) -> Tensor:
-        """Compute one batch.
+        """Compute windows.
 
         Parameters
         ----------
         windows : list of Tensor
-            Each of shape (channels, rows, columns), float32.
+            Each of shape (channels, *patch), float32.
 
         Returns
         -------
-        Tensor of float32, shape (windows, outputs, rows, columns)
+        Tensor of float32, shape (windows, outputs, *patch)
 
         Raises
         ------
@@ -76,13 +105,34 @@ class Predictor:
         MedurwkvError
             If the computer itself is out of memory.
         """
+        if self._flips == ((),):
+            return self._compute(windows)
+        count = len(self._flips)
+        mirrored = self._compute([w.flip(f) for w in windows for f in self._flips])
+        each = mirrored.unflatten(0, (len(windows), count)).unbind(1)
+        total = torch.zeros_like(each[0])
+        for one, flip in zip(each, self._flips, strict=True):
+            total += one.flip(flip)
+        return total.div_(count)
+
+    def to_host(self, reason: str) -> None:
+        """Bring results to the host from now on, or, if they are, move to the CPU."""
+        if self.host or self.device == "cpu":
+            self._to_cpu(reason)
+            return
+        self.host = True
+        self.steps.append(f"{reason}: windows are put together on the host")
+        _empty_cache()
+
+    def _compute(self, windows: list[Tensor]) -> Tensor:
         results: list[Tensor] = []
         left = list(windows)
         while left:
             part = left[: self.batch]
             problem = ""
             try:
-                results.append(self._forward(part))
+                logits = self._forward(part)
+                results.append(logits.cpu() if self.host else logits)
             except torch.OutOfMemoryError:
                 problem = "memory"
             except (RuntimeError, NotImplementedError) as error:
@@ -91,10 +141,13 @@ class Predictor:
                 left = left[len(part) :]
             elif problem == "memory" and len(part) > 1:
                 self.batch = max(1, len(part) // 2)
-                self.steps.append(f"out of memory: {self.batch} windows at once")
+                one = self.batch == 1
+                count = "one window" if one else f"{self.batch} windows"
+                self.steps.append(f"out of memory: {count} at once")
                 _empty_cache()
             elif problem == "memory":
-                self._to_cpu("out of memory with one window")
+                results = [r.cpu() for r in results]
+                self.to_host("out of memory with one window")
             else:
                 self._to_cpu(problem)
         if len(results) == 1:
@@ -102,7 +155,10 @@ class Predictor:
         return torch.cat([r.to(results[-1].device) for r in results])
 
     def _forward(self, windows: list[Tensor]) -> Tensor:
-        batch = torch.stack([w.to(self.device) for w in windows])
+        if len(windows) == 1:
+            batch = windows[0].to(self.device, non_blocking=True)[None]
+        else:
+            batch = torch.stack([w.to(self.device, non_blocking=True) for w in windows])
         context: Any = contextlib.nullcontext()
         if self._half:
             context = torch.autocast("cuda", dtype=torch.bfloat16)
@@ -136,6 +192,7 @@ class Predictor:
             raise _no_memory()
         self.steps.append(f"{reason}: went on with the CPU")
         self.device, self.batch, self._half = "cpu", BATCH["cpu"], False
+        self.host = False
         self._network.to("cpu")
         _empty_cache()
 

@@ -25,9 +25,9 @@ from napari_medurwkv.inference.plan import make_plan
 from napari_medurwkv.inference.predictor import Predictor, evaluating
 from napari_medurwkv.inference.record import RunFacts, make_record
 from napari_medurwkv.inference.result import Progress, Segmentation
+from napari_medurwkv.inference.ring import Ring, add_window
 from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter
 from napari_medurwkv.inference.slices import windows_of_plane
-from napari_medurwkv.inference.stitch import BandStitcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,7 +215,8 @@ class _Run:
         decision = Decision(card, interpolated=plan.resampled, inside=instances)
         writer = self._writer(decision, instances)
         sink = plan.sink(writer)
-        stitcher = BandStitcher(plan.grid, len(card.output_values))
+        ring = Ring(plan.grid, len(card.output_values))
+        values = None if plan.resampled else decision.direct
 
         windows = (
             (plane, *window)
@@ -229,12 +230,16 @@ class _Run:
                 for batch in self._batches(windows, predictor):
                     logits = predictor([window for *_, window in batch])
                     for (plane, row, column, _), one in zip(batch, logits, strict=True):
-                        ready = stitcher.add(row, column, one)
+                        ready = add_window(ring, predictor, (row, column), one)
                         final: list[Region] = []
-                        if ready is not None:
-                            first, end, averages = ready
-                            scores = decision.scores(averages)
-                            final = sink.put(plane, first, end, scores)
+                        if ready is None:
+                            pass
+                        elif values is not None and isinstance(writer, LabelWriter):
+                            labels = ring.labels(*ready, values)
+                            final = writer.write_labels(plane, *ready, labels)
+                        else:
+                            scores = decision.scores(ring.take(*ready))
+                            final = sink.put(plane, *ready, scores)
                         self.done += 1
                         self._tell(final)
         except torch.OutOfMemoryError as error:
@@ -268,7 +273,8 @@ class _Run:
             window = next(windows, None)
             if window is not None:
                 batch.append(window)
-            if batch and (window is None or len(batch) >= predictor.batch):
+            full = len(batch) >= predictor.windows_at_once
+            if batch and (window is None or full):
                 yield batch
                 batch = []
             if window is None:

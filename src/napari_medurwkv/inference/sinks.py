@@ -64,7 +64,13 @@ class LabelWriter:
 
     def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
         """Take rows of one plane; they are final at once."""
-        self._out[plane, first:end] = self._decision.labels(scores)
+        return self.write_labels(plane, first, end, self._decision.labels(scores))
+
+    def write_labels(
+        self, plane: int, first: int, end: int, labels: NDArray[Any]
+    ) -> list[Region]:
+        """Take rows of one plane that have been decided; they are final at once."""
+        self._out[plane, first:end] = labels
         return [Region(plane, first, end)]
 
     def finish(self) -> list[Region]:

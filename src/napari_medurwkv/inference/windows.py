@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import numpy as np
 from napari_medurwkv.errors import MedurwkvError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["AxisWindows", "WindowGrid", "axis_windows", "window_grid"]
@@ -76,13 +79,42 @@ class AxisWindows:
 
 @dataclass(frozen=True, slots=True)
 class WindowGrid:
-    """The windows of one plane: every row position with every column position."""
+    """The windows of a picture or volume: every combination of positions per axis.
 
-    rows: AxisWindows
-    columns: AxisWindows
+    Attributes
+    ----------
+    axes : tuple of AxisWindows
+        Along (rows, columns) or (planes, rows, columns).
+    """
+
+    axes: tuple[AxisWindows, ...]
+
+    @property
+    def rows(self) -> AxisWindows:
+        """Along the last axis but one."""
+        return self.axes[-2]
+
+    @property
+    def columns(self) -> AxisWindows:
+        """Along the last axis."""
+        return self.axes[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points per axis."""
+        return tuple(axis.length for axis in self.axes)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Points of a window per axis."""
+        return tuple(axis.patch for axis in self.axes)
+
+    def places(self) -> Iterator[tuple[int, ...]]:
+        """Go through the windows in reading order, as numbers of positions."""
+        return itertools.product(*(range(len(axis.starts)) for axis in self.axes))
 
     def __len__(self) -> int:
-        return len(self.rows.starts) * len(self.columns.starts)
+        return math.prod(len(axis.starts) for axis in self.axes)
 
 
 def axis_windows(length: int, patch: int, overlap: float) -> AxisWindows:
@@ -134,10 +166,21 @@ def axis_windows(length: int, patch: int, overlap: float) -> AxisWindows:
 
 
 def window_grid(
-    shape: tuple[int, int], patch: tuple[int, int], overlap: float
+    shape: Sequence[int], patch: Sequence[int], overlap: float
 ) -> WindowGrid:
-    """Spread windows of `patch` (rows, columns) over a plane of `shape`."""
+    """Spread windows of `patch` over a picture or volume of `shape`.
+
+    Parameters
+    ----------
+    shape, patch : sequence of int
+        (rows, columns) or (planes, rows, columns).
+    overlap : float
+        Least common part of neighbouring windows, from 0 to 0.95.
+
+    Returns
+    -------
+    WindowGrid
+    """
     return WindowGrid(
-        axis_windows(shape[0], patch[0], overlap),
-        axis_windows(shape[1], patch[1], overlap),
+        tuple(axis_windows(n, p, overlap) for n, p in zip(shape, patch, strict=True))
     )
