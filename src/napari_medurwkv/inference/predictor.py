@@ -109,7 +109,7 @@ class Predictor:
             return self._compute(windows)
         count = len(self._flips)
         mirrored = self._compute([w.flip(f) for w in windows for f in self._flips])
-        each = mirrored.unflatten(0, (len(windows), count)).unbind(1)
+        each = mirrored.view(len(windows), count, *mirrored.shape[1:]).unbind(1)
         total = torch.zeros_like(each[0])
         for one, flip in zip(each, self._flips, strict=True):
             total += one.flip(flip)

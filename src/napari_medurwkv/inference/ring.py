@@ -153,6 +153,7 @@ class Ring:
             If the network produced infinite or undefined numbers.
         """
         kernels = self._kernels()
+        labels: NDArray[Any]
         if kernels is None:
             averages = self._take(first, end)
             finite = torch.isfinite(torch.stack(averages.aminmax())).all()
