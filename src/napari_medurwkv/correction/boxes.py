@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = [
     "Box",
+    "Tile",
     "box_shape",
     "class_boxes",
     "full_box",
     "mask_box",
     "pad_box",
     "shift_box",
-    "slabs",
+    "tiles",
     "union_box",
     "voxels_for",
 ]
 
 Box = tuple[slice, ...]
 """One slice with start and stop per axis."""
+
+
+class Tile(NamedTuple):
+    """A part of an array, the same with its surroundings, and the part within those."""
+
+    core: Box
+    context: Box
+    inner: Box
+
 
 _LARGEST_DENSE_VALUE = 4096
 
@@ -127,25 +138,32 @@ def voxels_for(length: float, spacing: Sequence[float]) -> tuple[int, ...]:
     return tuple(math.floor(length / s * (1 + 1e-6)) for s in spacing)
 
 
-def slabs(box: Box, halo: int, thickness: int) -> Iterator[tuple[Box, Box]]:
-    """Cut a box along its first axis.
+def tiles(shape: Sequence[int], halo: Sequence[int], edge: int) -> list[Tile]:
+    """Cut an array into tiles.
 
     Parameters
     ----------
-    box : Box
-        What to cut.
-    halo : int
-        Planes that the neighbourhood needs on either side.
-    thickness : int
-        Planes of one slab.
+    shape : sequence of int
+        Of the array.
+    halo : sequence of int
+        Voxels that the neighbourhood needs on either side, per axis.
+    edge : int
+        Of a tile, in voxels; at least the halo is taken.
 
-    Yields
-    ------
-    core, context : Box
-        The slab, and the slab with its halo, which does not leave `box`.
+    Returns
+    -------
+    list of Tile
     """
-    first, rest = box[0], box[1:]
-    for start in range(first.start, first.stop, thickness):
-        stop = min(start + thickness, first.stop)
-        wide = slice(max(first.start, start - halo), min(first.stop, stop + halo))
-        yield (slice(start, stop), *rest), (wide, *rest)
+    ranges = []
+    for n, h in zip(shape, halo, strict=True):
+        step = max(edge, h)
+        ranges.append([slice(k, min(k + step, n)) for k in range(0, n, step)])
+    found = []
+    for core in product(*ranges):
+        context = pad_box(core, halo, shape)
+        inner = tuple(
+            slice(c.start - w.start, c.stop - w.start)
+            for c, w in zip(core, context, strict=True)
+        )
+        found.append(Tile(core, context, inner))
+    return found

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from napari_medurwkv.correction.balls import LONGER, dilate, erode
-from napari_medurwkv.correction.boxes import class_boxes, pad_box, slabs, voxels_for
+from napari_medurwkv.correction.boxes import class_boxes, pad_box, tiles, voxels_for
 from napari_medurwkv.correction.watch import SILENT, Watch
 from napari_medurwkv.errors import CorrectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_medurwkv.correction.boxes import Tile
 
 __all__ = ["SmoothMethod", "gaussian_radii", "median_sizes", "smooth"]
 
 SmoothMethod = Literal["median", "opening", "closing", "gaussian", "joint"]
 
 _TRUNCATE = 3.0
-_SLAB_VOXELS = 1 << 23
+_TILE = 48
+_THREADS = 2
+_AT_ONCE = 32
 
 
 def smooth(
@@ -129,21 +134,38 @@ def _smooth_mask(
         )
         result: NDArray[np.bool_] = closed[inner] | mask
         return result
-    out = np.empty_like(mask)
-    halo = max(_reach(method, mm, spacing)[0], 1)
-    plane = max(1, math.prod(mask.shape[1:]))
-    parts = list(
-        slabs(
-            tuple(slice(0, n) for n in mask.shape),
-            halo,
-            max(halo, _SLAB_VOXELS // plane),
-        )
+    halo = (
+        gaussian_radii(mm, spacing)
+        if method == "gaussian"
+        else [n // 2 for n in median_sizes(mm, spacing)]
     )
-    for done, (core, context) in enumerate(parts):
-        watch.at(done / len(parts))
-        low = core[0].start - context[0].start
-        high = low + core[0].stop - core[0].start
-        out[core] = _filter(mask[context], spacing, method, mm)[low:high]
+
+    def work(block: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return _filter(block, spacing, method, mm)
+
+    return _by_tiles(mask, halo, work, watch)
+
+
+def _by_tiles(
+    block: NDArray[Any],
+    halo: Sequence[int],
+    work: Callable[[NDArray[Any]], NDArray[Any]],
+    watch: Watch,
+) -> NDArray[Any]:
+    """Filter a block tile by tile, in threads; where all is alike, it stays."""
+    out = block.copy()
+
+    def do(tile: Tile) -> None:
+        context = block[tile.context]
+        if context.min() != context.max():
+            out[tile.core] = work(context)[tile.inner]
+
+    parts = tiles(block.shape, halo, _TILE)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # Few at a time, so that there is not much left when it is cancelled.
+        for start in range(0, len(parts), _AT_ONCE):
+            watch.at(start / len(parts))
+            list(pool.map(do, parts[start : start + _AT_ONCE]))
     return out
 
 
@@ -191,52 +213,36 @@ def _joint(
     values: tuple[int, ...],
     watch: Watch,
 ) -> NDArray[Any]:
-    after = labels.copy()
     radii = gaussian_radii(mm, spacing)
-    plane = max(1, math.prod(labels.shape[1:]))
-    whole = tuple(slice(0, n) for n in labels.shape)
-    parts = list(slabs(whole, radii[0], max(radii[0], _SLAB_VOXELS // plane)))
-    for done, (core, context) in enumerate(parts):
-        watch.at(done / len(parts))
-        low = core[0].start - context[0].start
-        planes = slice(low, low + core[0].stop - core[0].start)
-        part = labels[context]
-        own = part[planes]
-        best = np.zeros(own.shape, np.float32)
-        winner = np.zeros(own.shape, labels.dtype)
-        rest = np.ones(own.shape, np.float32)
-        for value, tight in class_boxes(part, values).items():
-            box = pad_box(tight, radii, part.shape)
-            strength = _blur(part[box] == value, spacing, mm)
-            inner, outer = _overlap(box[0], planes)
-            if inner.stop <= inner.start:
-                continue
-            strong = strength[inner]
-            at = (outer, *box[1:])
-            rest[at] -= strong
-            # The class that is there stays where two are equally strong.
-            better = (strong > best[at]) | ((strong == best[at]) & (own[at] == value))
-            better &= strong > 0
-            best[at][better] = strong[better]
-            winner[at][better] = value
-        others = ~np.isin(own, np.asarray((0, *values), labels.dtype))
-        if others.any():
-            # Classes that are not smoothed keep their voxels, and their weight.
-            for value in np.unique(part[~np.isin(part, (0, *values))]):
-                rest -= _blur(part == value, spacing, mm)[planes]
-        rest = np.round(rest, 5)
-        empty = (rest > best) | ((rest == best) & (own == 0))
-        winner[empty] = 0
-        winner[others] = own[others]
-        after[core] = winner
+
+    def work(part: NDArray[Any]) -> NDArray[Any]:
+        return _strongest(part, spacing, mm, values)
+
+    after = _by_tiles(labels, radii, work, watch)
     watch.at(1.0)
     return after
 
 
-def _overlap(rows: slice, planes: slice) -> tuple[slice, slice]:
-    """Planes of a box within the core: in the box, and in the core."""
-    start, stop = max(rows.start, planes.start), min(rows.stop, planes.stop)
-    return (
-        slice(start - rows.start, stop - rows.start),
-        slice(start - planes.start, stop - planes.start),
-    )
+def _strongest(
+    part: NDArray[Any], spacing: Sequence[float], mm: float, values: tuple[int, ...]
+) -> NDArray[Any]:
+    best = np.zeros(part.shape, np.float32)
+    winner = np.zeros(part.shape, part.dtype)
+    rest = np.ones(part.shape, np.float32)
+    for value in np.unique(part).tolist():
+        if value == 0:
+            continue
+        strength = _blur(part == value, spacing, mm)
+        rest -= strength
+        if value in values:
+            # The class that is there stays where two are equally strong.
+            better = (strength > best) | ((strength == best) & (part == value))
+            better &= strength > 0
+            best[better] = strength[better]
+            winner[better] = value
+    rest = np.round(rest, 5)
+    winner[(rest > best) | ((rest == best) & (part == 0))] = 0
+    # Classes that are not smoothed keep their voxels, and their weight.
+    others = ~np.isin(part, np.asarray((0, *values), part.dtype))
+    winner[others] = part[others]
+    return winner
