@@ -92,3 +92,59 @@ def test_what_is_no_mask_gets_a_sentence(medurwkv, reference, tmp_path):
     assert "fractions" in medurwkv("evaluate", halves, reference, code=1).stderr
     missing = tmp_path / "no.nii"
     assert "does not exist" in medurwkv("evaluate", reference, missing, code=1).stderr
+
+
+def test_distances_and_lesions(medurwkv, reference, tmp_path):
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[:2] = 1
+    labels[3:5] = 2
+    mask = save(tmp_path / "mask.nii.gz", labels)
+    words = ("evaluate", mask, reference, "--tolerance", "2")
+    document = json.loads(medurwkv(*words, "--json").stdout)
+    one, two = document["classes"]
+    assert one["hd95"] == pytest.approx(2)
+    assert one["nsd"] == 1
+    assert one["lesions_found"] == two["lesions_found"] == 1
+    assert two["hd95"] == 0
+    assert document["mean"]["hd95"] == pytest.approx(1)
+    assert document["length_unit"] == "mm"
+    assert "MONAI" in document["definitions"]["hd95"]
+    text = medurwkv(*words).stdout
+    assert "HD95, mm" in text
+    assert "NSD at 2 mm" in text
+    assert "mean" in text
+
+
+def test_a_missing_class_shows_dashes_and_nulls(medurwkv, reference, tmp_path):
+    mask = save(tmp_path / "mask.nii.gz", np.ones((6, 7, 8), np.uint8))
+    document = json.loads(medurwkv("evaluate", mask, reference, "--json").stdout)
+    assert document["classes"][1]["hd95"] is None
+    assert document["classes"][1]["nsd"] == 0
+    assert document["classes_in_mean"]["hd95"] == 1
+    assert "–" in medurwkv("evaluate", mask, reference).stdout
+
+
+def test_a_table_is_written_safely(medurwkv, reference, tmp_path):
+    table = tmp_path / "table.csv"
+    words = ("evaluate", reference, reference, "--csv", table)
+    medurwkv(*words)
+    header, one, two, mean = table.read_text().splitlines()
+    assert header.startswith("class,dice,iou,predicted,expected,hd95_mm,nsd,assd_mm")
+    assert one.startswith("1,1.0,1.0,")
+    assert two.startswith("2,1.0,1.0,")
+    assert mean.startswith("mean,1.0,1.0,")
+    assert "exists already" in medurwkv(*words, code=1).stderr
+    medurwkv(*words, "--overwrite")
+
+
+def test_resampling_is_done_only_when_asked_for(medurwkv, reference, tmp_path):
+    labels = np.asarray(nib.load(reference).dataobj)
+    coarse = save(
+        tmp_path / "coarse.nii", labels.repeat(2, axis=2), np.diag([2.0, 2, 1.5, 1])
+    )
+    assert "--resample" in medurwkv("evaluate", coarse, reference, code=1).stderr
+    answer = medurwkv("evaluate", coarse, reference, "--resample", "--json")
+    document = json.loads(answer.stdout)
+    assert document["resampled"]
+    assert document["mean_dice"] == 1
+    assert "nearest voxel" in answer.stderr

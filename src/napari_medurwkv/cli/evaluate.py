@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from napari_medurwkv.cli.options import AsJson  # noqa: TC001 - typer reads it
-from napari_medurwkv.cli.streams import add_row, show_json, show_table
+from napari_medurwkv.cli.options import (
+    AsJson,  # noqa: TC001 - typer reads it
+    Overwrite,  # noqa: TC001
+)
+from napari_medurwkv.cli.streams import add_row, say, show_json, show_table
 from napari_medurwkv.errors import GeometryError
 
 if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.io import Image
+    from napari_medurwkv.measure import Comparison
 
 __all__ = ["evaluate"]
 
 SAME_PLACE = 1e-3
 """Voxel positions that differ by less, in the unit of the affine, are the same."""
+
+NOTHING = "–"
+"""Shown for a distance where a mask is empty."""
 
 
 def evaluate(
@@ -32,52 +43,202 @@ def evaluate(
             "--instances", help="The masks number objects: compute the AJI too."
         ),
     ] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Of the surface Dice (NSD), in mm; in pixels for plain images."
+        ),
+    ] = 1.0,
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Masks on different grids: bring the mask onto the reference's grid.",
+        ),
+    ] = False,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write a table there too.", metavar="FILE"),
+    ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a mask with a reference.
 
-    Dice and IoU of each class; of numbered objects the aggregated Jaccard index too.
+    Dice, IoU, HD95, surface Dice (NSD) and counts of lesions, for each class and as
+    means; of numbered objects the aggregated Jaccard index too.
     """
-    from napari_medurwkv.io import read_labels
-    from napari_medurwkv.measure import agreement
+    from napari_medurwkv.cli.targets import check_target
+    from napari_medurwkv.io import read_labels, write_text_safely
+    from napari_medurwkv.measure import compare
 
+    if csv_file is not None:
+        check_target(csv_file, overwrite=overwrite)
     predicted, expected = read_labels(prediction), read_labels(reference)
-    check_same_grid(predicted.geometry, expected.geometry)
-    spacing = expected.geometry.display_spacing
-    result = agreement(predicted.array, expected.array, spacing, instances=instances)
-    power = "²" if expected.geometry.ndim == 2 else "³"
-    unit = f"{expected.geometry.unit}{power}"
+    array, resampled = _on_one_grid(predicted, expected, resample=resample)
+    geometry = expected.geometry
+    lengths = _lengths(geometry)
+    result = compare(
+        array,
+        expected.array,
+        geometry.display_affine[:3, : geometry.ndim],
+        tolerance=tolerance,
+        instances=instances,
+    )
+    unit = f"{geometry.unit}{'²' if geometry.ndim == 2 else '³'}"
+    if csv_file is not None:
+        write_text_safely(csv_file, _csv(result, geometry.unit), overwrite=overwrite)
+        say(f"Wrote {csv_file}.")
     if as_json:
-        show_json(
-            {
-                "prediction": str(prediction),
-                "reference": str(reference),
-                "unit": unit,
-                "classes": [asdict(entry) for entry in result.classes],
-                "mean_dice": result.mean_dice,
-                "aji": result.aji,
-            }
-        )
+        document = {
+            "prediction": str(prediction),
+            "reference": str(reference),
+            "resampled": resampled,
+            "unit": unit,
+            "length_unit": geometry.unit,
+            "tolerance": tolerance,
+        }
+        show_json(document | _describe(result))
         return
+    _show(result, prediction, reference, unit, lengths, instances=instances)
+
+
+def _on_one_grid(
+    predicted: Image, expected: Image, *, resample: bool
+) -> tuple[Any, bool]:
+    """Return the prediction's array on the reference's grid, and if it had to move."""
+    from napari_medurwkv.geometry import resample_labels
+
+    try:
+        check_same_grid(predicted.geometry, expected.geometry)
+    except GeometryError:
+        if not resample:
+            raise
+    else:
+        return predicted.array, False
+    moved = resample_labels(predicted.array, predicted.geometry, expected.geometry)
+    say(
+        "The masks lie on different grids: the mask was brought onto the reference's "
+        "by the nearest voxel, which by itself costs agreement at the surface."
+    )
+    return moved, True
+
+
+def _describe(result: Comparison) -> dict[str, Any]:
+    """Describe a comparison for programs: null where a measure has no finite value."""
+    from napari_medurwkv.measure.comparison import MEASURES
+
+    classes = []
+    for row in result.rows:
+        fields = asdict(row.overlap) | row.values | {"hd": row.surface.hd}
+        fields |= {
+            f"lesions_{name}": count for name, count in asdict(row.lesions).items()
+        }
+        fields["lesion_sensitivity"] = row.lesions.sensitivity
+        fields["lesion_precision"] = row.lesions.precision
+        classes.append({key: _finite(value) for key, value in fields.items()})
+    mean_dice = result.mean("dice") if result.rows else 1.0
+    return {
+        "classes": classes,
+        "mean_dice": mean_dice,
+        "mean": {name: _finite(result.mean(name)) for name in MEASURES},
+        "classes_in_mean": {name: result.counted(name) for name in MEASURES},
+        "aji": result.aji,
+        "definitions": MEASURES,
+    }
+
+
+def _csv(result: Comparison, unit: str) -> str:
+    """Write one row a class and one for the mean; empty where there is no value."""
+    described = _describe(result)
+    with_unit = ("hd", "hd95", "assd")
+    named = {
+        key: f"{key}_{unit}" if key in with_unit else key
+        for row in described["classes"]
+        for key in row
+    }
+    stream = io.StringIO(newline="")
+    table = csv.DictWriter(
+        stream, ["class", *list(named.values())[1:]], lineterminator="\n"
+    )
+    table.writeheader()
+    for row in described["classes"]:
+        cells = {named[key]: value for key, value in row.items() if key != "value"}
+        table.writerow({"class": row["value"], **cells})
+    if named:
+        means = {named[key]: value for key, value in described["mean"].items()}
+        table.writerow({"class": "mean", **means})
+    return stream.getvalue()
+
+
+def _show(
+    result: Comparison,
+    prediction: Path,
+    reference: Path,
+    unit: str,
+    lengths: str,
+    *,
+    instances: bool,
+) -> None:
     table = Table(title=Text(f"{prediction.name} against {reference.name}"))
     table.add_column("Objects" if instances else "Class")
-    for heading in ("Dice", "IoU", f"Predicted, {unit}", f"Reference, {unit}"):
+    things = "objects" if instances else "lesions"
+    headings = (
+        "Dice",
+        "IoU",
+        f"HD95, {lengths}",
+        f"NSD at {result.tolerance:g} {lengths}",
+        f"Predicted, {unit}",
+        f"Reference, {unit}",
+        f"Found {things}",
+        "Invented",
+    )
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for entry in result.classes:
+    for row in result.rows:
         add_row(
             table,
-            "all together" if instances else str(entry.value),
-            f"{entry.dice:.4f}",
-            f"{entry.iou:.4f}",
-            f"{entry.predicted:.6g}",
-            f"{entry.expected:.6g}",
+            "all together" if instances else str(row.overlap.value),
+            f"{row.overlap.dice:.4f}",
+            f"{row.overlap.iou:.4f}",
+            _number(row.surface.hd95, ".3f"),
+            _number(row.surface.nsd, ".4f"),
+            f"{row.overlap.predicted:.6g}",
+            f"{row.overlap.expected:.6g}",
+            f"{row.lesions.found} of {row.lesions.expected}",
+            str(row.lesions.invented),
         )
+    if len(result.rows) > 1:
+        cells = [
+            _number(result.mean(name), digits)
+            for name, digits in (
+                ("dice", ".4f"),
+                ("iou", ".4f"),
+                ("hd95", ".3f"),
+                ("nsd", ".4f"),
+            )
+        ]
+        add_row(table, "mean", *cells, "", "", "", "")
+    mean = result.mean("dice") if result.rows else 1.0
     table.caption = (
-        f"Mean Dice {result.mean_dice:.4f}"
+        f"Mean Dice {mean:.4f}"
         if result.aji is None
         else f"Aggregated Jaccard index {result.aji:.4f}"
     )
     show_table(table)
+
+
+def _number(value: float, digits: str) -> str:
+    return f"{value:{digits}}" if math.isfinite(value) else NOTHING
+
+
+def _finite(value: Any) -> Any:
+    """Return None for what JSON and tables cannot hold."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lengths(geometry: Geometry) -> str:
+    return "px" if geometry.unit == "pixel" else geometry.unit
 
 
 def check_same_grid(first: Geometry, second: Geometry) -> None:
@@ -94,7 +255,7 @@ def check_same_grid(first: Geometry, second: Geometry) -> None:
     if first.display_shape != second.display_shape:
         raise GeometryError(
             f"The masks lie on different grids, {_text(first)} and {_text(second)} "
-            "voxels; resample one onto the other's grid first."
+            "voxels; add --resample to bring the mask onto the reference's."
         )
     if (first.kind == "patient") != (second.kind == "patient"):
         raise GeometryError(
@@ -108,7 +269,8 @@ def check_same_grid(first: Geometry, second: Geometry) -> None:
     ):
         raise GeometryError(
             "The masks have the same shape but lie at different places or have "
-            "different voxel sizes; resample one onto the other's grid first."
+            "different voxel sizes; add --resample to bring the mask onto the "
+            "reference's grid."
         )
 
 
