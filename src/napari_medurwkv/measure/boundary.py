@@ -209,7 +209,7 @@ def _separate(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     vertices, faces, _, _ = marching_cubes(
         inside.astype(np.float32), 0.5, method="lorensen"
     )
-    return np.asarray(vertices, np.float64)[faces]
+    return np.asarray(np.asarray(vertices, np.float64)[faces])
 
 
 def _segments(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
