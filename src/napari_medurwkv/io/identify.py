@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Format", "identify", "supported_suffixes"]
 
-Format = Literal["nifti", "nrrd", "metaimage", "mgh", "dicom", "zarr", "raster", "tiff"]
+Format = Literal["nifti", "nrrd", "metaimage", "mgh", "dicom", "raster", "tiff"]
 
 _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii", ".nii.gz"),
     "nrrd": (".nrrd", ".nhdr"),
     "metaimage": (".mha", ".mhd"),
     "mgh": (".mgh", ".mgz", ".mgh.gz"),
+    "dicom": (".dcm", ".dicom", ".ima"),
     "raster": (".png", ".jpg", ".jpeg"),
     "tiff": (".tif", ".tiff"),
 }
@@ -38,12 +39,12 @@ def supported_suffixes() -> tuple[str, ...]:
 
 
 def identify(path: Path) -> Format:
-    """Tell the format of a file.
+    """Tell the format of a file or folder.
 
     Parameters
     ----------
     path : Path
-        The file.
+        A file, or a folder of DICOM files.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def identify(path: Path) -> Format:
     if not path.exists():
         raise ImageError(f"{path} does not exist.")
     if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image: give one file in it.")
+        return "dicom"
     try:
         with path.open("rb") as stream:
             start = stream.read(352)
@@ -76,12 +77,14 @@ def identify(path: Path) -> Format:
         raise ImageError(f"{path} is empty: the file has no content.")
     if start.startswith(_GZIP) and named in ("nifti", "mgh"):
         return named
-    if named in ("nifti", "nrrd", "metaimage", "mgh"):
+    if named in ("nifti", "nrrd", "metaimage", "mgh", "dicom"):
         return named  # its own reader says best what is wrong, or reads it after all
     if named is not None:
         raise ImageError(
             f"{path} is not a {path.suffix} image: its content is of another kind."
         )
+    if start[:2] in (b"\x08\0", b"\x02\0") and len(start) > 8:
+        return "dicom"  # without preamble, as old programs write it
     known = ", ".join(supported_suffixes())
     raise ImageError(f"{path} is of a kind that cannot be read: known are {known}.")
 
@@ -89,6 +92,9 @@ def identify(path: Path) -> Format:
 def _by_content(start: bytes) -> Format | None:
     if start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         return "raster"
+    # Before TIFF: some scanners fill the preamble of DICOM with a TIFF header.
+    if start[128:132] == b"DICM":
+        return "dicom"
     if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
     if start.startswith(b"NRRD0"):

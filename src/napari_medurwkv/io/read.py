@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
+from napari_medurwkv.io.dicom import (
+    dicom_frame_count,
+    is_dicom_segmentation,
+    read_dicom,
+)
 from napari_medurwkv.io.identify import identify, supported_suffixes
 from napari_medurwkv.io.label_names import names_beside
 from napari_medurwkv.io.metaimage import metaimage_frame_count, read_metaimage
@@ -43,15 +48,28 @@ __all__ = [
 OBLIQUE_DEGREES = 1.0
 
 
-def read_image(path: str | Path, *, frame: int | None = None) -> Image:
-    """Read an image file into display order.
+def read_image(
+    path: str | Path,
+    *,
+    frame: int | None = None,
+    series: str | int | None = None,
+    approximate: bool = False,
+) -> Image:
+    """Read an image file, or a folder with a DICOM series, into display order.
 
     Parameters
     ----------
     path : str or Path
-        One of `supported_suffixes`. The content decides where it and the name disagree.
+        One of `supported_suffixes`, or a folder. The content decides where it and the
+        name disagree.
     frame : int, optional
         Which frame of a 4D image or of a time series, from 0.
+    series : str or int, optional
+        Of a folder with several DICOM images: which one, by its number in the error's
+        list, or by its series instance UID.
+    approximate : bool
+        Load DICOM slices although some are missing, uneven or tilted. The geometry is
+        then marked as approximate, here and in every file that is made of it.
 
     Returns
     -------
@@ -63,8 +81,13 @@ def read_image(path: str | Path, *, frame: int | None = None) -> Image:
     ImageError
         With one sentence, where the file is missing, damaged, empty, not an image, too
         large for memory, without finite values, or needs a frame.
+    SeriesChoiceError
+        An ImageError: the folder holds several images.
+    ApproximateGeometryError
+        An ImageError: the slices are on no regular grid.
     """
-    image = _read(Path(path), frame=frame, labels=False)
+    options = _Options(frame, series, approximate, labels=False)
+    image = _read(Path(path), options)
     if not image.geometry.is_oblique(OBLIQUE_DEGREES):
         return image
     note = (
@@ -74,7 +97,13 @@ def read_image(path: str | Path, *, frame: int | None = None) -> Image:
     return replace(image, notes=(*image.notes, note))
 
 
-def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
+def read_labels(
+    path: str | Path,
+    *,
+    frame: int | None = None,
+    series: str | int | None = None,
+    approximate: bool = False,
+) -> Image:
     """Read a mask file: whole numbers, palette indices instead of colours.
 
     Parameters
@@ -83,6 +112,8 @@ def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
         As `read_image`.
     frame : int, optional
         As `read_image`; of a segmentation with overlapping segments, the layer.
+    series, approximate
+        As `read_image`.
 
     Returns
     -------
@@ -96,7 +127,7 @@ def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
         As `read_image`, and where the file holds colours or fractions.
     """
     file = Path(path)
-    image = _read(file, frame=frame, labels=True)
+    image = _read(file, _Options(frame, series, approximate, labels=True))
     return replace(
         image,
         array=_whole(image.array, file),
@@ -104,8 +135,15 @@ def read_labels(path: str | Path, *, frame: int | None = None) -> Image:
     )
 
 
-def is_label_file(path: str | Path) -> bool:
+def is_label_file(path: str | Path, *, series: str | int | None = None) -> bool:
     """Tell whether a file says that it is a mask: by its header or by names beside it.
+
+    Parameters
+    ----------
+    path : str or Path
+        As `read_image`.
+    series : str or int, optional
+        As `read_image`.
 
     Raises
     ------
@@ -118,11 +156,20 @@ def is_label_file(path: str | Path) -> bool:
         return True
     if kind == "nifti" and is_nifti_label(file):
         return True
+    if kind == "dicom":
+        return is_dicom_segmentation(file, series=series)
     return file.is_file() and bool(names_beside(file))
 
 
-def frame_count(path: str | Path) -> int:
+def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
     """Count the frames of an image file: 1 unless it is 4D or a time series.
+
+    Parameters
+    ----------
+    path : str or Path
+        As `read_image`.
+    series : str or int, optional
+        As `read_image`.
 
     Raises
     ------
@@ -131,6 +178,8 @@ def frame_count(path: str | Path) -> int:
     """
     file = Path(path)
     kind = identify(file)
+    if kind == "dicom":
+        return dicom_frame_count(file, series=series)
     counts = {
         "nifti": nifti_frame_count,
         "nrrd": nrrd_frame_count,
@@ -142,9 +191,28 @@ def frame_count(path: str | Path) -> int:
     return 1 if count is None else count(file)
 
 
-def _read(path: Path, *, frame: int | None, labels: bool) -> Image:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    frame: int | None
+    series: str | int | None
+    approximate: bool
+    labels: bool
+
+
+def _read(path: Path, options: _Options) -> Image:
     kind = identify(path)
+    frame, labels = options.frame, options.labels
     try:
+        if kind == "dicom":
+            return read_dicom(
+                path,
+                frame=frame,
+                series=options.series,
+                approximate=options.approximate,
+                labels=labels,
+            )
+        if options.series is not None:
+            raise ImageError(f"{path} is one image: leave the option series out.")
         if kind == "nifti":
             return read_nifti(path, frame=frame)
         if kind == "tiff":

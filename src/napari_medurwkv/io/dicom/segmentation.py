@@ -1,0 +1,121 @@
+"""DICOM segmentations: a mask with the names and colours of its segments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medurwkv.errors import GeometryError, ImageError
+from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo
+from napari_medurwkv.io.dicom.header import open_dicom, text
+from napari_medurwkv.io.dicom.library import library, quiet
+from napari_medurwkv.io.image import Image
+from napari_medurwkv.io.label_names import LabelName, default_color
+from napari_medurwkv.io.limits import check_claim
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_segmentation"]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_segmentation(path: Path) -> Image:
+    """Read a segmentation; slices that it leaves out between others are empty.
+
+    Parameters
+    ----------
+    path : Path
+        A file of type BINARY or LABELMAP.
+
+    Returns
+    -------
+    Image
+        Values are segment numbers; `Image.classes` names them.
+
+    Raises
+    ------
+    ImageError
+        If the file is damaged, holds probabilities or overlapping segments.
+    """
+    header = open_dicom(path)
+    header.check_size()
+    if text(header.dataset, "SegmentationType").upper() == "FRACTIONAL":
+        raise ImageError(
+            f"{path} holds probabilities, not a mask: export it as a binary one."
+        )
+    pixels = header.rows * header.columns * header.frames
+    check_claim(path, pixels, ratio=None)  # a byte for each of its bits
+    seg = library("highdicom.seg")
+    with quiet():
+        try:
+            file = seg.segread(path)
+            volume = file.get_volume(combine_segments=True)
+            array = np.asarray(volume.array)
+            affine = np.asarray(volume.affine, dtype=np.float64)
+            classes = tuple(
+                _label_name(file.get_segment_description(int(number)))
+                for number in file.segment_numbers
+                if int(number) > 0
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # highdicom checks as it goes along
+            raise ImageError(
+                f"{path} cannot be read as a mask: {_why(error)}"
+            ) from error
+    # highdicom counts (slice, row, column), this program (column, row, slice).
+    columns, rows, slices = reversed(array.shape)
+    affine = LPS_TO_RAS @ affine[:, [2, 1, 0, 3]]
+    size = (columns, rows, slices) if slices > 1 else (columns, rows)
+    source = SourceInfo(
+        "dicom",
+        str(path.absolute()),
+        shape=size,
+        dicom=DicomSource(
+            files=(str(path.absolute()),),
+            sop_instance_uids=(text(header.dataset, "SOPInstanceUID"),),
+            series_instance_uid=text(header.dataset, "SeriesInstanceUID"),
+            study_instance_uid=text(header.dataset, "StudyInstanceUID"),
+            frame_of_reference_uid=text(header.dataset, "FrameOfReferenceUID"),
+            modality="SEG",
+        ),
+    )
+    try:
+        geometry = Geometry.from_affine(affine, size, source=source)
+    except GeometryError as error:
+        raise ImageError(
+            f"{path} does not say where its voxels are ({error}): export it again."
+        ) from error
+    turned = array.T if slices > 1 else array[0].T
+    return Image(geometry.to_display(turned), geometry, False, path.stem, (), classes)
+
+
+def _label_name(segment: Any) -> LabelName:
+    value = int(segment.segment_number)
+    kind = segment.segmented_property_type
+    code = f"{kind.scheme_designator}^{kind.value}^{kind.meaning}"
+    return LabelName(value, str(segment.segment_label), _color(segment, value), code)
+
+
+def _color(segment: Any, value: int) -> str:
+    """Turn the recommended CIELab colour into sRGB."""
+    stated = segment.get("RecommendedDisplayCIELabValue")
+    if stated is None or len(stated) != 3:
+        return default_color(value)
+    color = library("highdicom.color").CIELabColor
+    with quiet():
+        red, green, blue = color.from_dicom_value(stated).to_rgb(clip=True)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _why(error: Exception) -> str:
+    """Say what highdicom found, without its words: they may quote the file."""
+    said = str(error).lower()
+    if "overlap" in said:
+        return "its segments overlap, and a mask has one value per voxel."
+    if "regularly" in said or "spaced" in said or "volume" in said:
+        return "its slices are on no regular grid."
+    return "it is damaged, or breaks the rules of DICOM segmentations."
