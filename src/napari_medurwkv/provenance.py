@@ -28,8 +28,6 @@ from napari_medurwkv.errors import OutputError
 from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.io import Image
 
@@ -205,7 +203,10 @@ class RunRecord(_Schema):
         return self
 
 
-def array_sha256(array: NDArray[Any]) -> str:
+_HASHED_AT_ONCE = 64 * 2**20
+
+
+def array_sha256(array: Any) -> str:
     """Hash an array's type, shape and values.
 
     The digest is that of one line of text, type and shape, such as ``<f4 (2, 3)`` and
@@ -213,8 +214,8 @@ def array_sha256(array: NDArray[Any]) -> str:
 
     Parameters
     ----------
-    array : ndarray
-        Numbers of any shape.
+    array : ndarray or LazyArray
+        Numbers of any shape; what is lazy is read in parts.
 
     Returns
     -------
@@ -225,9 +226,13 @@ def array_sha256(array: NDArray[Any]) -> str:
 
     little = array.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little.str} {array.shape}\n".encode())
-    # Plane by plane: a display-order view is copied in parts, never as a whole.
-    for plane in np.atleast_1d(array):
-        digest.update(np.ascontiguousarray(plane, little).tobytes())
+    if isinstance(array, np.ndarray):
+        # Plane by plane: a display-order view is copied in parts, never as a whole.
+        parts = iter(np.atleast_1d(array))
+    else:
+        parts = (array[rows] for rows in array.slabs(_HASHED_AT_ONCE))
+    for part in parts:
+        digest.update(np.ascontiguousarray(part, little).tobytes())
     return digest.hexdigest()
 
 

@@ -12,8 +12,6 @@ from napari_medurwkv.errors import GeometryError, ImageError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from napari_medurwkv.checkpoints import ModelCard
     from napari_medurwkv.io import Image
 
@@ -81,9 +79,7 @@ def _choose(fits: Callable[[ModelCard], bool]) -> str:
     return f"choose another model, such as {' or '.join(names)}."
 
 
-def check_out(
-    out: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Refuse an output array that the mask does not fit into.
 
     Raises
@@ -91,11 +87,11 @@ def check_out(
     OutputError
         If shape or type differ, or the array is read-only.
     """
-    if tuple(out.shape) != shape or out.dtype != dtype:
+    if tuple(out.shape) != shape or np.dtype(out.dtype) != dtype:
         raise OutputError(
             f"The output array has the shape {tuple(out.shape)} and type {out.dtype}; "
             f"this mask needs {shape} and {dtype}."
         )
-    if not out.flags.writeable:
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise OutputError("The output array is read-only; pass one that is not.")
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_medurwkv.errors import ImageError
 from napari_medurwkv.inference.resample import (
@@ -16,6 +16,7 @@ from napari_medurwkv.inference.resample import (
 from napari_medurwkv.inference.sinks import Region, RowSink, VolumeSink, Writer
 from napari_medurwkv.inference.slices import PlanarSource, Source, VolumeSource
 from napari_medurwkv.inference.windows import WindowGrid, window_grid
+from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import ModelCard
@@ -69,24 +70,39 @@ class Plan:
         """Whether image and network work on different grids."""
         return self.native != self.working
 
+    def image_array(self, image: Image) -> Any:
+        """Return the image's array; of a pyramid, the level that the network needs."""
+        array = image.array
+        if not isinstance(array, LazyArray):
+            return array
+        wanted = list(self.working[1:])
+        if self.axis is not None:
+            # Planes of 2D models are never averaged, so all of them are needed.
+            planes = self.working[0] if self.volume else self.native[0]
+            wanted.insert(self.axis, min(planes, self.native[0]))
+        return array.level_for(tuple(wanted))
+
     def source(self, image: Image, card: ModelCard, scale: IntensityScale) -> Source:
         """Return where the network's input comes from."""
-        rows = triangle_taps(self.native[1], self.working[1])
-        columns = triangle_taps(self.native[2], self.working[2])
+        array = self.image_array(image)
+        spatial = tuple(array.shape[:-1] if image.rgb else array.shape)
+        native = _planes_first(spatial, self.axis)
+        rows = triangle_taps(native[1], self.working[1])
+        columns = triangle_taps(native[2], self.working[2])
         if self.volume and self.axis is not None:
             return VolumeSource(
-                image.array,
+                array,
                 axis=self.axis,
                 context=card.slice_context,
                 rgb=image.rgb,
                 scale=scale,
-                planes=box_taps(self.native[0], self.working[0]),
+                planes=box_taps(native[0], self.working[0]),
                 rows=rows,
                 columns=columns,
                 channels=card.network_channels,
             )
         return PlanarSource(
-            image.array,
+            array,
             stack=self.axis is not None,
             rgb=image.rgb,
             scale=scale,

@@ -26,11 +26,11 @@ from napari_medurwkv.inference.predictor import Predictor, evaluating
 from napari_medurwkv.inference.record import RunFacts, make_record
 from napari_medurwkv.inference.result import Progress, Segmentation
 from napari_medurwkv.inference.ring import Ring, add_window
-from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter
+from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter, MaskPlanes
 from napari_medurwkv.inference.slices import windows_of_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -44,7 +44,7 @@ __all__ = ["segment"]
 
 
 def segment(
-    image: Image | NDArray[Any] | str | Path,
+    image: Image | NDArray[Any] | Sequence[Any] | str | Path,
     model: Model | str | Path,
     *,
     device: str = "auto",
@@ -54,7 +54,7 @@ def segment(
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
     keep_partial: bool = False,
-    out: NDArray[Any] | None = None,
+    out: Any = None,
 ) -> Segmentation:
     """Segment an image.
 
@@ -64,8 +64,10 @@ def segment(
 
     Parameters
     ----------
-    image : Image, ndarray or path
-        What to segment. A bare array is taken as it lies: display order, no spacing.
+    image : Image, array-like or path
+        What to segment. A bare array is taken as it lies: display order, no spacing. A
+        zarr or dask array, a memory map or a sequence of arrays (a pyramid, finest
+        first) is read in parts and never held as a whole.
     model : Model, str or Path
         A loaded model, the name of an embedded one, or the path of a checkpoint. A
         model's network stays on the device that it ran on.
@@ -83,9 +85,10 @@ def segment(
         Asked before each window; True ends the run.
     keep_partial : bool
         Return what is final when cancelled, instead of raising.
-    out : ndarray, optional
+    out : array-like, optional
         Labels array in display order, filled as regions become final: uint8 (uint16
-        beyond 255 classes), int32 with `instances`. A new one by default.
+        beyond 255 classes), int32 with `instances`; a NumPy or zarr array. A new one
+        by default.
 
     Returns
     -------
@@ -153,8 +156,16 @@ def segment(
     )
 
 
-def _as_image(image: Image | NDArray[Any] | str | Path, frame: int | None) -> Image:
-    from napari_medurwkv.io import Image, file_sha256, image_from_array, read_image
+def _as_image(
+    image: Image | NDArray[Any] | Sequence[Any] | str | Path, frame: int | None
+) -> Image:
+    from napari_medurwkv.io import (
+        Image,
+        file_sha256,
+        image_from_array,
+        lazy_image,
+        read_image,
+    )
 
     if isinstance(image, (str, Path)):
         picture = read_image(image, frame=frame)
@@ -164,7 +175,9 @@ def _as_image(image: Image | NDArray[Any] | str | Path, frame: int | None) -> Im
         raise ImageError("A frame can be chosen from a file only; pass that frame.")
     if isinstance(image, Image):
         return image
-    return image_from_array(image)
+    if isinstance(image, np.ndarray) and not isinstance(image, np.memmap):
+        return image_from_array(image)
+    return lazy_image(image)
 
 
 def _as_model(model: Model | str | Path) -> Model:
@@ -185,7 +198,7 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        labels: NDArray[Any],
+        labels: Any,
         model: Model,
         clock: float,
         progress: Callable[[Progress], None] | None,
@@ -205,7 +218,7 @@ class _Run:
         try:
             scale = fit_intensity(
                 card.intensity,
-                image.array,
+                plan.image_array(image),
                 planes=plan.axis is not None,
                 check=self._check,
             )
@@ -255,8 +268,7 @@ class _Run:
         return True
 
     def _writer(self, decision: Decision, instances: bool) -> Writer:
-        axis = self._plan.axis
-        out = self._labels[None] if axis is None else np.moveaxis(self._labels, axis, 0)
+        out = MaskPlanes(self._labels, self._plan.axis)
         recipe = self._model.card.instances
         if instances and recipe is not None:
             return InstanceWriter(out, decision, recipe)

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.decide import Decision
     from napari_medurwkv.inference.resample import Taps
 
-__all__ = ["InstanceWriter", "LabelWriter", "Region", "RowSink", "VolumeSink"]
+__all__ = [
+    "InstanceWriter",
+    "LabelWriter",
+    "MaskPlanes",
+    "Region",
+    "RowSink",
+    "VolumeSink",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,33 @@ class Region:
     plane: int
     first: int
     end: int
+
+
+class MaskPlanes:
+    """A mask in display order, seen as (planes, rows, columns).
+
+    Parameters
+    ----------
+    mask : array-like
+        A NumPy array, or anything with shape, dtype and assignment to slices, such as
+        zarr.
+    axis : int or None
+        Display axis that counts planes; None for a picture.
+    """
+
+    def __init__(self, mask: Any, axis: int | None) -> None:
+        self._mask = mask
+        self._axis = axis
+        shape = list(mask.shape)
+        planes = 1 if axis is None else shape.pop(axis)
+        self.shape = (planes, *shape)
+
+    def put(self, plane: int, first: int, end: int, labels: NDArray[Any]) -> None:
+        """Write rows [first, end) of a plane."""
+        index: list[Any] = [slice(first, end), slice(None)]
+        if self._axis is not None:
+            index.insert(self._axis, plane)
+        self._mask[tuple(index)] = labels
 
 
 class Writer(Protocol):
@@ -52,13 +86,13 @@ class LabelWriter:
 
     Parameters
     ----------
-    out : ndarray, shape (planes, rows, columns)
+    out : MaskPlanes
         The mask.
     decision : Decision
         How scores become values.
     """
 
-    def __init__(self, out: NDArray[Any], decision: Decision) -> None:
+    def __init__(self, out: MaskPlanes, decision: Decision) -> None:
         self._out = out
         self._decision = decision
 
@@ -70,7 +104,7 @@ class LabelWriter:
         self, plane: int, first: int, end: int, labels: NDArray[Any]
     ) -> list[Region]:
         """Take rows of one plane that have been decided; they are final at once."""
-        self._out[plane, first:end] = labels
+        self._out.put(plane, first, end, labels)
         return [Region(plane, first, end)]
 
     def finish(self) -> list[Region]:
@@ -87,8 +121,8 @@ class InstanceWriter:
 
     Parameters
     ----------
-    out : ndarray of int32, shape (planes, rows, columns)
-        The mask.
+    out : MaskPlanes
+        The mask, of int32.
     decision : Decision
         How scores become foreground and interior.
     recipe : InstanceRecipe
@@ -96,7 +130,7 @@ class InstanceWriter:
     """
 
     def __init__(
-        self, out: NDArray[np.int32], decision: Decision, recipe: InstanceRecipe
+        self, out: MaskPlanes, decision: Decision, recipe: InstanceRecipe
     ) -> None:
         self._out = out
         self._decision = decision
@@ -126,7 +160,7 @@ class InstanceWriter:
         count = int(objects.max(initial=0))
         objects[objects > 0] += self._objects
         self._objects += count
-        self._out[self._plane, :rows] = objects
+        self._out.put(self._plane, 0, rows, objects)
         return [Region(self._plane, 0, rows)]
 
 

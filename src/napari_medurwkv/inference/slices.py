@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from napari_medurwkv.inference.resample import resample
+from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_medurwkv.inference.intensity import IntensityScale
@@ -68,16 +70,40 @@ class PlanarSource:
         self._rows = rows
         self._columns = columns
         self._channels = channels
+        # Rows that were read and that the next windows may need again.
+        self._plane, self._low = -1, 0
+        self._kept: NDArray[Any] | None = None
 
     def rows(self, plane: int, first: int, end: int) -> Tensor:
         """Return float32 input of shape (channels, end - first, columns)."""
         low, high = self._rows.span(first, end)
-        index: tuple[Any, ...] = (slice(low, high),)
-        part = np.asarray(self._array[(plane, *index) if self._stack else index])
+        part = self._read(plane, low, high)
         data = _channels_first(part, self._rgb, self._scale)
         data = resample(data, self._rows, 1, first=first, end=end, offset=low)
         data = resample(data, self._columns, 2)
         return data.expand(self._channels, -1, -1)
+
+    def _read(self, plane: int, low: int, high: int) -> NDArray[Any]:
+        if not isinstance(self._array, LazyArray):
+            return np.asarray(self._array[(plane, slice(low, high))[1 - self._stack :]])
+        kept = self._kept
+        if kept is None or plane != self._plane or low < self._low:
+            kept, self._low = None, low
+        elif low > self._low:
+            kept = kept[low - self._low :]
+            kept = kept if len(kept) else None
+            self._low = low
+        there = self._low + (0 if kept is None else len(kept))
+        if there < high:
+            # Stored pieces are unpacked as a whole, so they are read as a whole.
+            step = 1 if self._stack else self._array.chunk_rows
+            stop = min(-(-high // step) * step, self._rows.inputs)
+            new = self._array[(plane, slice(there, stop))[1 - self._stack :]]
+            kept = new if kept is None else np.concatenate([kept, new])
+        if kept is None:
+            raise ValueError(f"no rows from {low} to {high}")
+        self._plane, self._kept = plane, kept
+        return kept[: high - low]
 
 
 class VolumeSource:

@@ -12,6 +12,7 @@ from napari_medurwkv.io.foreign import (
 )
 from napari_medurwkv.io.image import Image, image_from_array
 from napari_medurwkv.io.label_names import LabelName
+from napari_medurwkv.io.lazy import LazyArray, lazy_image
 from napari_medurwkv.io.read import (
     frame_count,
     is_label_file,
@@ -28,6 +29,7 @@ __all__ = [
     "LabelClass",
     "LabelName",
     "LayerGeometry",
+    "LazyArray",
     "file_sha256",
     "frame_count",
     "geometry_from_layer_transform",
@@ -36,6 +38,7 @@ __all__ = [
     "is_label_file",
     "label_suffixes",
     "layer_metadata",
+    "lazy_image",
     "read_image",
     "read_labels",
     "supported_suffixes",

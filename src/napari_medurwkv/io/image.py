@@ -26,9 +26,9 @@ class Image:
 
     Parameters
     ----------
-    array : ndarray
+    array : ndarray or LazyArray
         In display order, ``(Y, X)`` or ``(Z, Y, X)``, with a last axis of 3 for colour.
-        Finite numbers only.
+        Finite numbers only, unless it is lazy.
     geometry : Geometry
         Where it lies, and the way back to the file.
     rgb : bool
@@ -41,7 +41,7 @@ class Image:
         Names and colours of a mask's values, where its file has them.
     """
 
-    array: NDArray[Any]
+    array: Any
     geometry: Geometry
     rgb: bool
     name: str
