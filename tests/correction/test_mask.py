@@ -111,8 +111,9 @@ def act(mask, rng, action):
         np.testing.assert_array_equal(mask.array[box], np.where(locked, before, after))
         return edit
     if action == "stroke":
-        mask.array[box] = after
-        edit = mask.adopt("Brush", box, before)
+        allowed, held = mask.allow(box, before, after)
+        mask.array[box] = allowed
+        edit = mask.adopt("Brush", box, before, allowed, held=held)
         np.testing.assert_array_equal(mask.array[box], np.where(locked, before, after))
         return edit
     if action == "model":
@@ -174,8 +175,10 @@ def test_strokes_keep_to_where_they_are_allowed():
     mask = make(array=np.zeros(SHAPE, np.uint8))
     box = full_box(SHAPE)
     before = mask.array.copy()
-    mask.array[:] = 1
-    edit = mask.adopt("Brush", box, before, forbidden=lambda b: mask.image[b] < 0)
+    painted = np.ones(SHAPE, np.uint8)
+    allowed, held = mask.allow(box, before, painted, lambda b: mask.image[b] < 0)
+    mask.array[box] = allowed
+    edit = mask.adopt("Brush", box, before, allowed, held=held)
     np.testing.assert_array_equal(mask.array == 1, mask.image >= 0)
     assert edit.held == np.count_nonzero(mask.image < 0)
     mask.undo()

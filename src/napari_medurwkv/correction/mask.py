@@ -187,49 +187,63 @@ class EditableMask:
         """Work out and carry out an edit at once; see `prepare`."""
         return self.enter(self.prepare(name, box, after, **options))
 
+    def allow(
+        self,
+        box: Box,
+        before: NDArray[Any],
+        painted: NDArray[Any],
+        forbidden: Callable[[Box], NDArray[np.bool_]] | None = None,
+    ) -> tuple[NDArray[Any], int]:
+        """Return what of a stroke may stay, and how many voxels may not change.
+
+        Parameters
+        ----------
+        box : Box
+            Where it was painted.
+        before, painted : ndarray
+            The box before, and as it was painted.
+        forbidden : callable, optional
+            Gives the voxels of a box that may not change.
+        """
+        rule = None if forbidden is None else forbidden(box)
+        return hold_back(before, painted, self.locked, rule)
+
     def adopt(
         self,
         name: str,
         box: Box,
         before: NDArray[Any],
+        after: NDArray[Any],
         *,
         source: Source = "brush",
-        forbidden: Callable[[Box], NDArray[np.bool_]] | None = None,
+        held: int = 0,
     ) -> Edit:
-        """Record what somebody else has already painted into the array.
-
-        What is locked or forbidden is put back.
+        """Record what somebody else writes into the array, now or in a moment.
 
         Parameters
         ----------
         name : str
             For the history.
         box : Box
-            Where it was painted.
-        before : ndarray
-            The box before.
+            Where.
+        before, after : ndarray
+            The box before, and as `allow` left it.
         source : Source
             Who painted.
-        forbidden : callable, optional
-            Gives the voxels of a box that may not change.
+        held : int
+            As `allow` counted them.
 
         Returns
         -------
         Edit
             Recorded, unless nothing is left of it.
         """
-        painted = np.array(self.array[box])
-        rule = None if forbidden is None else forbidden(box)
-        after, held = hold_back(before, painted, self.locked, rule)
-        if held:
-            self.array[box] = after
         edit = replace(self._difference(name, box, before, after, source), held=held)
         if not edit.empty:
             for patch in edit.marks:
                 patch.write(self.marks, undo=False)
             self._count(edit, 1)
             self.history.record(edit)
-        if held or not edit.empty:
             self._tell(edit)
         return edit
 
