@@ -21,10 +21,10 @@ from napari_medurwkv.training.template_cases import template_cases
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(model) -> list[dict[str, object]]:
+def measure(model, device: str) -> list[dict[str, object]]:
     rows = []
     for case in template_cases():
-        found = mu.segment(case.image, model, device="cpu")
+        found = mu.segment(case.image, model, device=device)
         dice = {}
         for info in model.card.foreground:
             a, b = found.labels == info.value, case.labels == info.value
@@ -36,17 +36,20 @@ def measure(model) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", nargs="?", default="brain-tissue")
-    model = mu.load_model(parser.parse_args().checkpoint)
-    rows = measure(model)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    model = mu.load_model(given.checkpoint)
+    rows = measure(model, given.device)
     about = {
         "checkpoint": model.path.name,
         "sha256": model.sha256,
         "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, device {given.device}, {torch.get_num_threads()} threads",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "brain-tissue-accuracy.json").write_text(
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "brain-tissue-accuracy.json").write_text(
         json.dumps({**about, "cases": rows}, indent=2) + "\n"
     )
     names = [info.name for info in model.card.foreground]
@@ -61,7 +64,7 @@ def main() -> None:
     for row in rows:
         dice = " | ".join(f"{row['dice'][n]:.3f}" for n in names)
         lines.append(f"| {row['case']} | {dice} | {row['seconds']:.0f} |")
-    (RESULTS / "brain-tissue-accuracy.md").write_text("\n".join(lines) + "\n")
+    (given.output / "brain-tissue-accuracy.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

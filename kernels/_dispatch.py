@@ -12,7 +12,7 @@ import torch
 
 from napari_medurwkv.errors import DeviceError
 
-from . import _native, _portable
+from . import _cuda, _native, _portable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ __all__ = ["Backend", "backend_for", "implementation_for"]
 
 VARIABLE = "MEDURWKV_KERNELS"
 """Environment variable that forces an implementation by its name."""
-NAMES = ("portable", "native")
+NAMES = ("portable", "native", "cuda")
 
 _logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class Backend:
     Attributes
     ----------
     name : str
-        ``"portable"`` (PyTorch operations) or ``"native"`` (compiled for CPUs).
+        ``"portable"`` (PyTorch operations), ``"native"`` (compiled for CPUs) or
+        ``"cuda"`` (compiled for NVIDIA GPUs).
     reason : str
         In plain words why this one and, where it is not the fastest, why no better
         one is used.
@@ -81,16 +82,25 @@ def backend_for(
     """
     if not dtype.is_floating_point:
         raise TypeError(f"bi_wkv computes floating point numbers, not {dtype}.")
-    return _choose(torch.device(device).type, os.environ.get(VARIABLE, ""))[0]
+    return _chosen(torch.device(device), dtype)[0]
 
 
-def implementation_for(device: torch.device) -> Implementation:
+def implementation_for(device: torch.device, dtype: torch.dtype) -> Implementation:
     """Return the implementation that :func:`backend_for` tells of."""
-    return _choose(device.type, os.environ.get(VARIABLE, ""))[1]
+    return _chosen(device, dtype)[1]
+
+
+def _chosen(
+    device: torch.device, dtype: torch.dtype
+) -> tuple[Backend, Implementation]:
+    double = dtype == torch.float64 and device.type == "cuda"
+    return _choose(device.type, device.index, double, os.environ.get(VARIABLE, ""))
 
 
 @functools.cache
-def _choose(device: str, forced: str) -> tuple[Backend, Implementation]:
+def _choose(
+    device: str, index: int | None, double: bool, forced: str
+) -> tuple[Backend, Implementation]:
     if forced and forced not in NAMES:
         raise DeviceError(
             f"{VARIABLE}={forced} names no implementation; choose one of"
@@ -98,19 +108,26 @@ def _choose(device: str, forced: str) -> tuple[Backend, Implementation]:
         )
     if forced == "portable":
         return Backend("portable", f"{VARIABLE}=portable forces it"), _portable
-    if device != "cpu":
+    if device == "cuda" and forced != "native":
+        usable, obstacle = False, "the kernels for GPUs do not compute in float64"
+        if not double:
+            usable, obstacle = _cuda.availability(torch.device(device, index))
+        if usable:
+            return Backend("cuda", obstacle), _cuda
+    elif device != "cpu" or forced == "cuda":
         obstacle = f"there is no compiled kernel for {device} devices"
     else:
         native = _native.load()
         if not isinstance(native, str):
             return Backend("native", _describe(native)), native
         obstacle = native
-        if not forced:
-            _logger.warning(
-                "Bi-WKV runs on the CPU without its compiled kernel, several times"
-                " slower: %s.",
-                obstacle,
-            )
+    if not forced and device in ("cpu", "cuda") and not double:
+        _logger.warning(
+            "Bi-WKV runs on the %s without its compiled kernel, several times"
+            " slower: %s.",
+            "CPU" if device == "cpu" else "GPU",
+            obstacle,
+        )
     if forced:
         raise DeviceError(
             f"{VARIABLE}={forced} cannot be obeyed on {device}: {obstacle};"

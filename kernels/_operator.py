@@ -101,7 +101,7 @@ def _check(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> None:
 def _compute(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if k.numel() == 0:
         return torch.empty_like(k, memory_format=torch.contiguous_format)
-    implementation = _dispatch.implementation_for(k.device)
+    implementation = _dispatch.implementation_for(k.device, k.dtype)
     return implementation.forward(*(x.contiguous() for x in (w, u, k, v)))
 
 
@@ -110,7 +110,7 @@ def _compute_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if k.numel() == 0:
         return torch.zeros_like(w), torch.zeros_like(u), k.clone(), v.clone()
-    implementation = _dispatch.implementation_for(k.device)
+    implementation = _dispatch.implementation_for(k.device, k.dtype)
     return implementation.backward(*(x.contiguous() for x in (grad, w, u, k, v, y)))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from napari_medurwkv.kernels import (
     Backend,
+    _cuda,
     _dispatch,
     _native,
     _portable,
@@ -41,12 +42,31 @@ def test_cpu_gets_the_compiled_kernel(native):
         backend.name = "portable"
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
-def test_other_devices_are_told_why(device):
-    kind = device.split(":")[0]
-    assert backend_for(device) == Backend(
-        "portable", f"there is no compiled kernel for {kind} devices"
+def test_other_devices_are_told_why():
+    assert backend_for("mps") == Backend(
+        "portable", "there is no compiled kernel for mps devices"
     )
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_gets_its_kernels_or_is_told_why_not(device, monkeypatch):
+    monkeypatch.setattr(_cuda, "availability", lambda device: (True, str(device)))
+    assert backend_for(device) == Backend("cuda", device)
+    assert backend_for(device, torch.float64) == Backend(
+        "portable", "the kernels for GPUs do not compute in float64"
+    )
+    _dispatch._choose.cache_clear()
+    monkeypatch.setattr(_cuda, "availability", lambda device: (False, "too old"))
+    assert backend_for(device) == Backend("portable", "too old")
+    monkeypatch.setenv(_dispatch.VARIABLE, "cuda")
+    with pytest.raises(DeviceError, match="too old"):
+        backend_for(device)
+
+
+def test_forced_cuda_on_the_cpu_is_an_error(monkeypatch):
+    monkeypatch.setenv(_dispatch.VARIABLE, "cuda")
+    with pytest.raises(DeviceError, match="no compiled kernel for cpu devices"):
+        backend_for("cpu")
 
 
 def test_without_the_library_it_still_runs_and_says_so_once(
@@ -98,7 +118,7 @@ def test_forced_native_on_another_device_is_an_error(monkeypatch):
 
 def test_unknown_name_is_an_error(monkeypatch):
     monkeypatch.setenv(_dispatch.VARIABLE, "turbo")
-    with pytest.raises(DeviceError, match=r"turbo.*portable, native"):
+    with pytest.raises(DeviceError, match=r"turbo.*portable, native, cuda"):
         backend_for("cpu")
 
 

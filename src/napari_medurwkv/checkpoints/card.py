@@ -235,6 +235,16 @@ class ModelCard(_Schema):
             "empty: the image's own grid."
         ),
     )
+    magnification: float = Field(
+        1.0,
+        ge=0.25,
+        le=8,
+        title="Magnification",
+        description=(
+            "How much pictures are enlarged for the network, rows and columns alike; "
+            "the mask has the picture's own grid."
+        ),
+    )
     orientation: Literal["SPL"] | None = Field(
         None,
         title="Working orientation",
@@ -325,6 +335,8 @@ class ModelCard(_Schema):
                 raise ValueError("spacing must be positive")
         if (self.dimensions == 3) != (self.slice_axis is not None):
             raise ValueError("slice_axis belongs to 3D cards, and to those only")
+        if self.magnification != 1 and (self.dimensions == 3 or self.spacing):
+            raise ValueError("magnification belongs to 2D cards without spacing only")
         if self.dimensions == 2 and self.orientation is not None:
             raise ValueError("orientation belongs to 3D cards only")
         if self.dimensions == 2 and self.slice_context:

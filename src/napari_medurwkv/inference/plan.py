@@ -174,6 +174,8 @@ def _working_shape(
     shape: tuple[int, ...], geometry: Geometry, card: ModelCard
 ) -> tuple[int, ...]:
     """Points of the working grid per display axis; it ends where the image ends."""
+    if card.magnification != 1:
+        return (*shape[:-2], *(_scaled(n, card.magnification) for n in shape[-2:]))
     unit = geometry.mm_per_unit
     if card.spacing is None or unit is None:
         return shape  # also where nobody knows how long a pixel is
@@ -190,9 +192,13 @@ def _working_shape(
                 f"A voxel of this image measures {size:g} {geometry.unit} where "
                 f"{card.name} works at {wanted:g} mm; correct the voxel size."
             )
-        # The tolerance keeps products such as 26 * 5.5 from falling either way.
-        points.append(max(1, math.floor(count * ratio + 0.5 + 1e-6)))
+        points.append(_scaled(count, ratio))
     return tuple(points)
+
+
+def _scaled(points: int, ratio: float) -> int:
+    # The tolerance keeps products such as 26 * 5.5 from falling either way.
+    return max(1, math.floor(points * ratio + 0.5 + 1e-6))
 
 
 def _planes_first(shape: tuple[int, ...], axis: int | None) -> Three:

@@ -19,11 +19,14 @@ __all__ = ["IntensityChanges", "random_crop"]
 
 
 def _placement(
-    crop: int, settings: AugmentSettings, rng: np.random.Generator
+    crop: int,
+    settings: AugmentSettings,
+    magnification: float,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], float]:
     """Draw the 2x2 matrix from crop offsets to image offsets, and its reach."""
-    matrix = np.eye(2)
-    reach = (crop - 1) / 2
+    matrix = np.eye(2) / magnification
+    reach = (crop - 1) / 2 / magnification
     if rng.random() < settings.affine:
         low, high = np.log(settings.zoom)
         angle = math.radians(rng.uniform(-settings.rotation, settings.rotation))
@@ -31,10 +34,11 @@ def _placement(
         turn = np.array(
             [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
         )
-        matrix = turn @ np.array([[1.0, shear], [0.0, 1.0]])
-        matrix /= math.exp(rng.uniform(low, high))
+        turn = turn @ np.array([[1.0, shear], [0.0, 1.0]])
+        turn /= math.exp(rng.uniform(low, high))
+        matrix = turn @ matrix
         # Pixels from the middle to the farthest side, whatever turns follow.
-        reach *= float(np.abs(matrix).sum(axis=1).max())
+        reach *= float(np.abs(turn).sum(axis=1).max())
     if rng.random() < settings.quarter_turns:
         matrix = matrix @ np.linalg.matrix_power(
             np.array([[0.0, -1.0], [1.0, 0.0]]), int(rng.integers(1, 4))
@@ -69,6 +73,7 @@ def random_crop(
     crop: int,
     settings: AugmentSettings,
     rng: np.random.Generator,
+    magnification: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Cut a turned, flipped, zoomed and sheared square out of an image, in one step.
 
@@ -84,6 +89,8 @@ def random_crop(
         Probabilities and ranges.
     rng : numpy.random.Generator
         Where every draw comes from.
+    magnification : float
+        How much larger the crop's pixels show the image, before any random zoom.
 
     Returns
     -------
@@ -92,7 +99,7 @@ def random_crop(
     labels : Tensor of int64, shape (crop, crop)
         Nearest neighbours. Beyond the picture both are mirrored.
     """
-    matrix, reach = _placement(crop, settings, rng)
+    matrix, reach = _placement(crop, settings, magnification, rng)
     middle = _centre(labels, reach, settings.foreground, rng)
     if reach == (crop - 1) / 2:
         # Only turned or not at all: pixels stay pixels, nothing is interpolated.

@@ -74,6 +74,10 @@ class PairedData(_Settings):
     split_seed: int = Field(
         default=0, description="Seed of the split, apart from the run's."
     )
+    held_back: tuple[str, ...] = Field(
+        default=(),
+        description="Stems of images that are never trained on, whatever the split.",
+    )
     balance: Probability = Field(
         default=0.5,
         description=(
@@ -87,6 +91,13 @@ class TemplateData(_Settings):
     """Images made from the MNI152 template and its tissue maps."""
 
     kind: Literal["template"] = "template"
+    folder: Path | None = Field(
+        default=None,
+        description=(
+            "Where the template's three files lie, relative to the configuration's "
+            "folder; empty: inside the installed nilearn."
+        ),
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Passed to the synthesis as they are."
     )
@@ -344,6 +355,10 @@ def _anchored(config: TrainConfig, folder: Path) -> TrainConfig:
                 "images": folder / config.data.images,
                 "labels": folder / config.data.labels,
             }
+        )
+    elif config.data.folder is not None:
+        changes["data"] = config.data.model_copy(
+            update={"folder": folder / config.data.folder}
         )
     if config.encoder.checkpoint is not None:
         changes["encoder"] = config.encoder.model_copy(

@@ -112,15 +112,21 @@ def split_pairs(
     """Split into training and validation images, kind by kind.
 
     The same files and the same seed give the same split. Every kind with two images
-    or more has at least one on each side.
+    or more has at least one on each side; images named in ``data.held_back`` join the
+    validation side.
 
     Raises
     ------
     ImageError
-        One side would be empty.
+        One side would be empty, or there is no image of a held back name.
     """
     rng = np.random.default_rng(data.split_seed)
-    held: set[str] = set()
+    held = set(data.held_back)
+    unknown = held - {pair.name for pair in pairs}
+    if unknown:
+        raise ImageError(
+            f"held_back names {', '.join(sorted(unknown))}, but there is no such image."
+        )
     for kind in sorted({pair.kind for pair in pairs}):
         names = sorted(pair.name for pair in pairs if pair.kind == kind)
         count = round(len(names) * data.validation)
@@ -222,6 +228,7 @@ class CropStream(IterableDataset[dict[str, "Tensor"]]):
             config.crop,
             config.augment,
             rng,
+            self._card.magnification,
         )
         image = (self._changes(image, rng) - recipe.mean) / recipe.std
         if config.target == "instance-boundary":

@@ -22,25 +22,22 @@ __all__ = ["SegmentationModule"]
 
 
 class _Average:
-    """Exponential moving average that trusts the first steps less."""
+    """Exponential moving average of weights that trusts the first steps less."""
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, network: nn.Module, averaged: nn.Module, decay: float) -> None:
+        current = [*network.parameters(), *network.buffers()]
+        old = [*averaged.parameters(), *averaged.buffers()]
+        floats = [tensor.is_floating_point() for tensor in current]
+        self._current = [t.detach() for t, f in zip(current, floats, strict=True) if f]
+        self._old = [t.detach() for t, f in zip(old, floats, strict=True) if f]
         self._decay = decay
 
     @torch.no_grad()
-    def __call__(
-        self,
-        averaged: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        updates: Tensor | int,
-    ) -> None:
-        done = float(updates)
-        weight = 1 - min(self._decay, (1 + done) / (10 + done))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, weight)
-        else:  # counters of batch norm
-            for old, new in zip(averaged, current, strict=True):
-                old.copy_(new)
+    def __call__(self, updates: int) -> None:
+        """Take in the network's weights after `updates` steps."""
+        # Counters of batch norm are left: whoever reads them measures anew anyway.
+        weight = 1 - min(self._decay, (1 + updates) / (10 + updates))
+        torch._foreach_lerp_(self._old, self._current, weight)
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -73,11 +70,8 @@ class SegmentationModule(lightning.LightningModule):
         self.loss = SegmentationLoss(outputs, config.class_weights)
         self.averaged: AveragedModel | None = None
         if config.optimiser.ema is not None:
-            self.averaged = AveragedModel(
-                network,
-                multi_avg_fn=_Average(config.optimiser.ema),
-                use_buffers=True,
-            )
+            self.averaged = AveragedModel(network, use_buffers=True)
+        self._average: _Average | None = None
         self._config = config
         self._validator = validator
         self._frozen = frozen
@@ -112,6 +106,13 @@ class SegmentationModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Start the clock."""
         self._budget = Budget(self._config.budget, self._spent)
+
+    def on_train_start(self) -> None:
+        """Pair weights with their averages; both are on their device by now."""
+        decay = self._config.optimiser.ema
+        if self.averaged is not None and decay is not None:
+            # torch's own update asks the device how often it ran, and waits for it.
+            self._average = _Average(self.network, self.averaged.module, decay)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rate that the spent part of the budget means."""
@@ -164,8 +165,8 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights; end the run when its budget is spent."""
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+        if self._average is not None:
+            self._average(self.global_step)
         spent = self._budget.fraction(self.global_step) >= 1
         if self.trainer.strategy.reduce_boolean_decision(spent, all=False):
             self.trainer.should_stop = True

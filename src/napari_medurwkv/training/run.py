@@ -25,6 +25,7 @@ from napari_medurwkv.training.config import (
 )
 from napari_medurwkv.training.data import CropStream, read_pairs, split_pairs
 from napari_medurwkv.training.module import SegmentationModule
+from napari_medurwkv.training.pace import Pace
 from napari_medurwkv.training.statistics import refresh_batch_norm
 from napari_medurwkv.training.validation import (
     Numbers,
@@ -75,7 +76,7 @@ class RunData(lightning.LightningDataModule):
         else:
             from napari_medurwkv.training.template import load_brain_template
 
-            self._template = load_brain_template()
+            self._template = load_brain_template(config.data.folder)
             self.used = "synthetic slices without end"
             wanted = config.validation.final_images or config.validation.images
             stream = iter(self._slices(seed=config.seed + 1_000_003))
@@ -93,6 +94,7 @@ class RunData(lightning.LightningDataModule):
             self._card.intensity,
             SynthesisConfig(**self._config.data.settings),  # type: ignore[union-attr]
             seed=seed,
+            spacing=self._card.spacing or (1.0, 1.0, 1.0),
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
@@ -113,6 +115,9 @@ class RunData(lightning.LightningDataModule):
             batch_size=config.batch,
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
+            prefetch_factor=4 if config.workers else None,
+            pin_memory=torch.cuda.is_available() and config.accelerator != "cpu",
+            worker_init_fn=_one_thread,
         )
 
     def val_dataloader(self) -> DataLoader[int]:
@@ -122,6 +127,11 @@ class RunData(lightning.LightningDataModule):
         return DataLoader(
             Numbers(spread(len(self.validator), wanted)), collate_fn=_first
         )
+
+
+def _one_thread(worker: int) -> None:
+    # Processes share the cores already; threads of their own would only get in the way.
+    torch.set_num_threads(1)
 
 
 def _first(batch: list[int]) -> int:
@@ -253,7 +263,9 @@ def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.
         enable_model_summary=False,
         log_every_n_steps=20,
         logger=CSVLogger(output, name="curves", flush_logs_every_n_steps=20),
+        benchmark=True,  # crops are all of one size
         callbacks=[
+            Pace(config.batch),
             ModelCheckpoint(
                 dirpath=output,
                 filename="last",
