@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from monai.networks.nets import UNet
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_medurwkv.checkpoints import load_model
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CHANNELS = (36, 72, 144, 288, 576)
-DONE = "done"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,11 @@ def unet(config: TrainConfig) -> nn.Module:
 
 def trained_unet(config: TrainConfig, folder: Path) -> nn.Module:
     network = unet(config)
-    last = folder / "last.ckpt"
-    if not (folder / DONE).is_file():
-        train(config, folder, resume=last.is_file(), network=network)
-        (folder / DONE).touch()
-    prefix = "network." if config.optimiser.ema is None else "averaged.module."
-    state = torch.load(last, map_location="cpu", weights_only=False)["state_dict"]
-    network.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    )
+    best = folder / BEST
+    if not best.is_file():
+        train(config, folder, resume=(folder / "last.ckpt").is_file(), network=network)
+        save_file(network.state_dict(), best)
+    network.load_state_dict(load_file(best))
     return network.eval()
 
 

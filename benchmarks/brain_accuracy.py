@@ -45,7 +45,8 @@ def main() -> None:
         "checkpoint": model.path.name,
         "sha256": model.sha256,
         "torch": torch.__version__,
-        "machine": f"{platform.machine()}, device {given.device}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, device {given.device}, "
+        f"{torch.get_num_threads()} threads",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     }
     given.output.mkdir(parents=True, exist_ok=True)

@@ -90,9 +90,7 @@ def implementation_for(device: torch.device, dtype: torch.dtype) -> Implementati
     return _chosen(device, dtype)[1]
 
 
-def _chosen(
-    device: torch.device, dtype: torch.dtype
-) -> tuple[Backend, Implementation]:
+def _chosen(device: torch.device, dtype: torch.dtype) -> tuple[Backend, Implementation]:
     double = dtype == torch.float64 and device.type == "cuda"
     return _choose(device.type, device.index, double, os.environ.get(VARIABLE, ""))
 

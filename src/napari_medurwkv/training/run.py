@@ -160,7 +160,7 @@ def train(
         written again.
     network : torch.nn.Module, optional
         Train this one instead of the configuration's, for comparisons. No checkpoint
-        can describe it: it is measured, and its weights stay in ``last.ckpt``.
+        can describe it: it is measured, and holds the weights that would be written.
     progress : bool
         Show a progress bar.
 
@@ -214,6 +214,7 @@ def train(
         data.everything = True
         (figures,) = trainer.validate(module, data, verbose=False)
     if network is not None:
+        network.load_state_dict(module.best_network.state_dict())
         return last
     path = output / f"{card.name}.safetensors"
     if trainer.is_global_zero:
@@ -272,7 +273,7 @@ def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.
                 every_n_train_steps=max(config.validation.every_steps // 4, 1),
                 save_on_train_epoch_end=False,
                 enable_version_counter=False,
-            )
+            ),
         ],
     )
 
