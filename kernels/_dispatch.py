@@ -109,7 +109,9 @@ def _choose(
     if device == "cuda" and forced != "native":
         usable, obstacle = False, "the kernels for GPUs do not compute in float64"
         if not double:
-            usable, obstacle = _cuda.availability(torch.device(device, index))
+            usable, obstacle = _cuda.availability(
+                torch.device(device if index is None else f"{device}:{index}")
+            )
         if usable:
             return Backend("cuda", obstacle), _cuda
     elif device != "cpu" or forced == "cuda":
