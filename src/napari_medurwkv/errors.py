@@ -9,6 +9,7 @@ __all__ = [
     "CancelledError",
     "CheckpointError",
     "CorrectionError",
+    "CheckpointWarning",
     "DeviceError",
     "GeometryError",
     "ImageError",
@@ -74,6 +75,10 @@ class CheckpointError(MedurwkvError):
 
 class CorrectionError(MedurwkvError):
     """A correction tool cannot do what was asked; the mask is as it was."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was loaded although something about it is doubtful."""
 
 
 class DeviceError(MedurwkvError):

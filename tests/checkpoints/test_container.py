@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from napari_medurwkv.checkpoints.container import parse_header, read_header
+from napari_medurwkv.checkpoints.container import parse_header, read_header, sniff
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (b"<!DOCTYPE html><title>404</title>", "text file"),
         ("Größe".encode(), "text file"),
         (b"{}", "text file"),
-        (b"\x00\x01\x02", "no safetensors file"),
-        (bytes(600), "no safetensors file"),
-        ((2**62).to_bytes(8, "little") + b"{" + bytes(600), "no safetensors file"),
+        (b"\x00\x01\x02", "is no checkpoint"),
+        (bytes(600), "is no checkpoint"),
+        ((2**62).to_bytes(8, "little") + b"{" + bytes(600), "is no checkpoint"),
         (join({"a": 1})[:-1], "is truncated: its header alone"),
         (join({"a": tensor(0, 8, [4])}, bytes(3)), "truncated: 5 bytes of its tensors"),
         (join({"a": tensor(0, 8, [4])}, bytes(9)), "1 bytes more"),
@@ -157,15 +157,18 @@ def test_pickles_are_never_opened(tmp_path: Path, protocol: int) -> None:
     target = tmp_path / "ran"
     data = pickle.dumps(Evil(target), protocol)
     assert "can run any program" in refusal(tmp_path / "a.pth", data)
-    assert "is a pickle" in refusal(tmp_path / "a.safetensors", data)
+    assert "is a bare pickle" in refusal(tmp_path / "a.safetensors", data)
+    with pytest.raises(CheckpointError, match="is a bare pickle"):
+        sniff(tmp_path / "a.pth")
     assert not target.exists()
 
 
-def test_zip_archives_are_never_opened(tmp_path: Path) -> None:
+def test_archives_of_torch_have_no_safetensors_header(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}))
-    assert "is a zip archive, as most .pth" in refusal(path)
+    assert "is an archive as torch writes it" in refusal(path)
+    assert sniff(path) == "torch"
 
 
 def test_length_that_looks_like_a_pickle(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -12,9 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from napari_medurwkv.checkpoints import Model, ModelCard, fit, load_model
+import napari_medurwkv.models as models_module
+from napari_medurwkv.checkpoints import (
+    Model,
+    ModelCard,
+    fit,
+    load_model,
+    save_checkpoint,
+)
 from napari_medurwkv.checkpoints import load as load_module
-from napari_medurwkv.errors import CheckpointError
+from napari_medurwkv.checkpoints import weights as weights_module
+from napari_medurwkv.errors import CheckpointError, CheckpointWarning
 from napari_medurwkv.models import build_model
 
 if TYPE_CHECKING:
@@ -140,8 +149,30 @@ def test_values_that_are_not_finite(retensor: Retensor, value: float) -> None:
     def edit(tensors: dict[str, torch.Tensor]) -> None:
         tensors["head.bias"][1] = value
 
-    with pytest.raises(CheckpointError, match=r"NaN or infinity in head\.bias\."):
-        load_model(retensor(edit))
+    path = retensor(edit)
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in head\.bias:"):
+        load_model(path)
+    with pytest.warns(CheckpointWarning, match=r"NaN or infinity in head\.bias\."):
+        model = load_model(path, accept_nonfinite=True)
+    assert not model.network.head.bias.isfinite().all()
+
+
+def test_large_values_are_not_taken_for_infinite(
+    tmp_path: Path, network: Any, card: ModelCard
+) -> None:
+    path = tmp_path / "large.safetensors"
+    large = copy.deepcopy(network)
+    large.head.bias.data.fill_(3e38)  # each is finite, their sum is not
+    load_model(save_checkpoint(path, large, card, dtype="float32"))
+
+
+def test_stored_float32_is_mapped_not_copied(
+    tmp_path: Path, network: Any, card: ModelCard
+) -> None:
+    path = save_checkpoint(tmp_path / "a.safetensors", network, card, dtype="float32")
+    weights = [p.data_ptr() for p in load_model(path).network.parameters()]
+    # All of them lie in one stretch of memory, as they do in the file.
+    assert max(weights) - min(weights) < path.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -170,7 +201,7 @@ def test_sizes_that_contradict_each_other(
     def refuse(config: object) -> nn.Module:
         raise RuntimeError("sizes of tensors do not match")
 
-    monkeypatch.setattr(fit, "build_model", refuse)
+    monkeypatch.setattr(fit, "blank_network", refuse)
     with pytest.raises(CheckpointError, match=r"no network can be built.*do not match"):
         load_model(checkpoint)
 
@@ -181,10 +212,10 @@ def test_wrong_shapes_are_found_before_the_tensors_are_read(
     # Built for real, this network would take gigabytes.
     path = recard(lambda card: card["config"].update(embed_dim=4096))
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, header: Any) -> Any:
         raise AssertionError("the tensors were read")
 
-    monkeypatch.setattr(load_module, "_read_whole", refuse)
+    monkeypatch.setattr(weights_module, "map_tensors", refuse)
     with pytest.raises(CheckpointError, match=r"has shape .* where .*4096.* belongs"):
         load_model(path)
 
@@ -207,7 +238,13 @@ def test_buffers_outside_the_file_get_their_values(
             del tensors[key]
 
     path = retensor(edit)
-    monkeypatch.setattr(fit, "build_model", Offset)
+
+    def blank(config: Any) -> nn.Module:
+        with torch.device("meta"):
+            return Offset(config)
+
+    monkeypatch.setattr(fit, "blank_network", blank)
+    monkeypatch.setattr(models_module, "build_model", Offset)
     network: Any = load_model(path).network
     assert network.offset.tolist() == [0.0, 1.0, 2.0]
     assert torch.equal(network.head.bias, load_file(path)["head.bias"].float())
@@ -216,8 +253,16 @@ def test_buffers_outside_the_file_get_their_values(
 def test_file_that_changes_meanwhile(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = checkpoint.read_bytes().replace(b"Tiny", b"Tony", 1)
-    monkeypatch.setattr(load_module, "_read_whole", lambda path: data)
+    mapped = weights_module.map_tensors
+
+    def change(path: Path, header: Any) -> Any:
+        tensors = mapped(path, header)
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data + b" ")
+        return tensors
+
+    monkeypatch.setattr(weights_module, "map_tensors", change)
     with pytest.raises(CheckpointError, match="changed while it was read"):
         load_model(checkpoint)
 
@@ -233,10 +278,14 @@ def test_truncated(checkpoint: Path) -> None:
 
 
 def test_disk_that_fails(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> bytes:
+    def fail(*args: Any, **kwargs: Any) -> Any:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(type(checkpoint), "read_bytes", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.safe_open", fail)
+        with pytest.raises(CheckpointError, match="Input/output error"):
+            load_model(checkpoint)
+    monkeypatch.setattr(load_module, "file_digest", fail)
     with pytest.raises(CheckpointError, match="Input/output error"):
         load_model(checkpoint)
 

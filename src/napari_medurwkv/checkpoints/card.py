@@ -63,6 +63,7 @@ Config = Annotated[
     dict[str, JsonValue], BeforeValidator(_listed), AfterValidator(_moderate)
 ]
 Side = Annotated[int, Field(ge=1, le=_LARGEST_CONFIG_VALUE)]
+Positive = Annotated[float, Field(gt=0)]
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
@@ -111,7 +112,8 @@ class InputChannel(_Schema):
 class IntensityRecipe(_Schema):
     """How intensities become network input.
 
-    Steps, in this order: ``scale`` (to about [0, 1]), then ``(x - mean) / std``.
+    Steps, in this order: ``scale`` (to about [0, 1]), then ``(x - mean) / std``, then
+    the same with ``channel_mean`` and ``channel_std`` where they are given.
     """
 
     scale: Literal["dtype", "percentile", "window", "none"] = Field(
@@ -138,6 +140,16 @@ class IntensityRecipe(_Schema):
     std: float = Field(
         1.0, gt=0, title="Standard deviation", description="Divided by after scaling."
     )
+    channel_mean: tuple[float, ...] | None = Field(
+        None,
+        title="Mean per channel",
+        description="Subtracted last, one per network channel; published RGB networks.",
+    )
+    channel_std: tuple[Positive, ...] | None = Field(
+        None,
+        title="Standard deviation per channel",
+        description="Divided by last; belongs to the mean per channel.",
+    )
 
     @model_validator(mode="after")
     def _limits(self) -> Self:
@@ -146,6 +158,8 @@ class IntensityRecipe(_Schema):
                 raise ValueError(f"scaling by {self.scale} needs low < high")
             if self.scale == "percentile" and not (0 <= self.low < self.high <= 100):
                 raise ValueError("percentiles lie between 0 and 100")
+        if (self.channel_mean is None) != (self.channel_std is None):
+            raise ValueError("channel_mean and channel_std belong together")
         return self
 
 
@@ -193,6 +207,11 @@ class ModelCard(_Schema):
     """Everything that a person or a program must know to use a checkpoint."""
 
     format: Literal[1] = Field(1, title="Format", description="Version of this schema.")
+    task: Literal["segmentation", "restoration"] = Field(
+        "segmentation",
+        title="Task",
+        description="segmentation: gives a mask; restoration: gives a cleaner image.",
+    )
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$", title="Name", description="Short identifier."
     )
@@ -277,17 +296,17 @@ class ModelCard(_Schema):
         ),
     )
 
-    activation: Literal["softmax", "sigmoid"] = Field(
-        title="Output activation", description="softmax: classes exclude each other."
+    activation: Literal["softmax", "sigmoid", "none"] = Field(
+        title="Output activation",
+        description="softmax: classes exclude each other; none: restoration.",
     )
     threshold: float = Field(
         0.5, gt=0, lt=1, title="Threshold", description="Used with sigmoid only."
     )
     classes: tuple[ClassInfo, ...] = Field(
-        min_length=1, title="Classes", description="Classes of the mask."
+        title="Classes", description="Classes of the mask; none for restoration."
     )
     output_values: tuple[int, ...] = Field(
-        min_length=1,
         title="Output values",
         description=(
             "Mask value of each network output; several outputs may share one value, "
@@ -310,10 +329,23 @@ class ModelCard(_Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self._check_task()
         self._check_classes()
         self._check_space()
         self._check_instances()
         return self
+
+    def _check_task(self) -> None:
+        restores = self.task == "restoration"
+        if restores != (self.activation == "none"):
+            raise ValueError("activation none belongs to restoration, and to it only")
+        if restores and (self.classes or self.output_values or self.instances):
+            raise ValueError("restoration has no classes, output values or instances")
+        if not restores and not (self.classes and self.output_values):
+            raise ValueError("segmentation needs classes and output values")
+        for values in (self.intensity.channel_mean, self.intensity.channel_std):
+            if values is not None and len(values) != self.network_channels:
+                raise ValueError("mean and std per channel: one for each channel")
 
     def _check_classes(self) -> None:
         values = [c.value for c in self.classes]

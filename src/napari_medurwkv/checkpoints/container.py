@@ -6,6 +6,7 @@ object, the tensors' bytes. The format is that of https://github.com/huggingface
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from math import prod
@@ -15,10 +16,10 @@ from napari_medurwkv.checkpoints.wording import quoted
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Header", "TensorInfo", "parse_header", "read_header"]
+__all__ = ["Header", "TensorInfo", "parse_header", "read_header", "sniff"]
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 100_000_000
@@ -40,24 +41,22 @@ _TYPES = {
     "I64": (8, "int64"),
     "F64": (8, FLOATING),
 }
-_ONLY_SAFETENSORS = "only .safetensors files are loaded"
-_PICKLE = (
-    "is a pickle, as .pth and .pt files are, which can run any program when it is "
-    f"opened: {_ONLY_SAFETENSORS}"
+_KNOWN = "checkpoints are .safetensors files, or what torch.save wrote"
+_OLD_TORCH = (
+    "is a bare pickle, as torch wrote before version 1.6, which can run any program "
+    "when it is opened: open it where it came from, and save it again with a newer "
+    "torch or as .safetensors"
 )
-_ZIP = (
-    "is a zip archive, as most .pth and .pt files are; the pickle inside can run any "
-    f"program when it is opened: {_ONLY_SAFETENSORS}"
-)
+_ZIP = "is an archive as torch writes it: only a .safetensors file fits here"
 # First bytes of files that are taken for checkpoints.
 _KINDS = (
     (b"PK\x03\x04", _ZIP),
-    (b"\x80\x02", _PICKLE),
-    (b"\x80\x03", _PICKLE),
-    (b"\x80\x04", _PICKLE),
-    (b"\x80\x05", _PICKLE),
-    (b"\x89HDF", f"is an HDF5 file: {_ONLY_SAFETENSORS}"),
-    (b"\x1f\x8b", f"is packed with gzip: {_ONLY_SAFETENSORS}, unpack it first"),
+    (b"\x80\x02", _OLD_TORCH),
+    (b"\x80\x03", _OLD_TORCH),
+    (b"\x80\x04", _OLD_TORCH),
+    (b"\x80\x05", _OLD_TORCH),
+    (b"\x89HDF", f"is an HDF5 file: {_KNOWN}"),
+    (b"\x1f\x8b", f"is packed with gzip: {_KNOWN}; unpack it first"),
     (
         b"version https://git-lfs",
         "is a Git LFS pointer: the checkpoint itself was not downloaded",
@@ -111,15 +110,42 @@ def read_header(path: Path) -> Header:
         The file cannot be read, is something else, is truncated, or its header is
         not sound.
     """
+    with _opened(path) as file:
+        return _read(file, path.stat().st_size, path.name)
+
+
+def sniff(path: Path) -> str:
+    """Tell by a file's first bytes, not by its name, what wrote it.
+
+    Returns
+    -------
+    {"safetensors", "torch"}
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read, or is no checkpoint.
+    """
+    with _opened(path) as file:
+        first = file.read(512)
+        if first.startswith(b"PK\x03\x04"):
+            return "torch"
+        _header_length(first, path.stat().st_size, path.name)
+    return "safetensors"
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open an ordinary file; what prevents it becomes a sentence."""
     try:
         if path.is_dir():
             raise CheckpointError(
-                f"{path.name} is a folder: give the .safetensors file inside it."
+                f"{path.name} is a folder: give the checkpoint file inside it."
             )
         if path.exists() and not path.is_file():
             raise CheckpointError(f"{path.name} is no ordinary file.")
         with path.open("rb") as file:
-            return _read(file, path.stat().st_size, path.name)
+            yield file
     except FileNotFoundError:
         raise CheckpointError(
             f"There is no checkpoint file {path}: check the path."
@@ -159,8 +185,8 @@ def _other_kind(first: bytes) -> str:
         if first.startswith(start):
             return kind
     if not set(first) & set(range(9)):
-        return f"is a text file: {_ONLY_SAFETENSORS}"
-    return f"is no safetensors file: {_ONLY_SAFETENSORS}"
+        return f"is a text file: {_KNOWN}"
+    return f"is no checkpoint: {_KNOWN}"
 
 
 def parse_header(text: bytes, data_size: int, name: str) -> Header:

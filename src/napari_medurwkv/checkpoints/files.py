@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["CARD_KEY", "SUFFIX", "card_of", "read_card", "save_checkpoint"]
+__all__ = [
+    "CARD_KEY",
+    "SUFFIX",
+    "card_of",
+    "read_card",
+    "save_checkpoint",
+    "save_tensors",
+]
 
 SUFFIX = ".safetensors"
 CARD_KEY = "medurwkv.card"
@@ -134,7 +141,7 @@ def save_checkpoint(
             f"{path.name} is not written: its card describes another network, {config}."
         )
     state = network.state_dict()
-    blank = build_network(config, path.name, device="meta")
+    blank = build_network(config, path.name)
     check_tensors(
         tensor_infos(blank.state_dict()),
         tensor_infos(state),
@@ -145,6 +152,30 @@ def save_checkpoint(
     card_of(Header({CARD_KEY: text}, {}), path.name)
     tensors = _stored(state, getattr(torch, dtype), path.name)
     _write(path, _canonical(save(tensors, {"format": "pt", CARD_KEY: text})))
+    return path
+
+
+def save_tensors(
+    path: Path, state: Mapping[str, Tensor], *, dtype: Literal["float16", "float32"]
+) -> Path:
+    """Write tensors without a card, such as those of an encoder.
+
+    Raises
+    ------
+    CheckpointError
+        The name does not end in .safetensors, or a tensor is not finite in `dtype`.
+    OutputError
+        The file cannot be written.
+    """
+    import torch
+    from safetensors.torch import save
+
+    if path.suffix != SUFFIX:
+        raise CheckpointError(
+            f"{path.name} is not written: the name of a checkpoint ends in {SUFFIX}."
+        )
+    tensors = _stored(state, getattr(torch, dtype), path.name)
+    _write(path, _canonical(save(tensors, {"format": "pt"})))
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from napari_medurwkv.checkpoints.container import FLOATING
 from napari_medurwkv.checkpoints.wording import listed, quoted
 from napari_medurwkv.errors import CheckpointError
-from napari_medurwkv.models import ModelError, build_model, model_config
+from napari_medurwkv.models import ModelError, blank_network, model_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +70,14 @@ def network_config(card: ModelCard, name: str) -> NetworkConfig:
     except (ModelError, TypeError) as error:  # TypeError: "name" among the values
         raise CheckpointError(f"The card of {name} cannot be used: {error}") from error
     outputs = getattr(config, "num_classes", None)
+    restores = config.task == "restoration"
+    if (card.task == "restoration") != restores:
+        raise CheckpointError(
+            f"The card of {name} cannot be used: it promises {card.task}, and a "
+            f"{card.architecture} is for {config.task}."
+        )
+    if restores:
+        outputs = 0
     if outputs is None:
         raise CheckpointError(
             f"The card of {name} cannot be used: a {card.architecture} gives features "
@@ -88,8 +96,8 @@ def network_config(card: ModelCard, name: str) -> NetworkConfig:
     return config
 
 
-def build_network(config: NetworkConfig, name: str, *, device: str) -> nn.Module:
-    """Build a network on a device; "meta" takes no memory and gives no values.
+def build_network(config: NetworkConfig, name: str) -> nn.Module:
+    """Build a network that has shapes, takes no memory and has no values.
 
     Raises
     ------
@@ -97,8 +105,7 @@ def build_network(config: NetworkConfig, name: str, *, device: str) -> nn.Module
         The sizes in the configuration contradict each other.
     """
     try:
-        with torch.device(device):
-            return build_model(config)
+        return blank_network(config)
     except (ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
             f"The card of {name} cannot be used: no network can be built from its "
@@ -156,5 +163,9 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     return [
         key
         for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+        if tensor.is_floating_point()
+        # A sum is many times faster than looking at each value; it is finite unless a
+        # value is not, or it overflows, and then each value is looked at.
+        and not bool(tensor.sum(dtype=torch.float32).isfinite())
+        and not bool(tensor.isfinite().all())
     ]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medurwkv.checkpoints.container import (
-    LENGTH_BYTES,
-    parse_header,
-    read_header,
+from napari_medurwkv.checkpoints.digest import file_digest
+from napari_medurwkv.checkpoints.examine import (
+    Examination,
+    look_into,
+    own_header,
+    require_card,
 )
 from napari_medurwkv.checkpoints.files import card_of
-from napari_medurwkv.checkpoints.lookup import find
+from napari_medurwkv.checkpoints.lookup import locate
 from napari_medurwkv.checkpoints.wording import listed
-from napari_medurwkv.errors import CheckpointError
+from napari_medurwkv.errors import CheckpointError, CheckpointWarning
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from torch import Tensor, nn
 
+    from napari_medurwkv.checkpoints.answers import Answers
     from napari_medurwkv.checkpoints.card import ModelCard
+    from napari_medurwkv.checkpoints.container import Header
+    from napari_medurwkv.models import NetworkConfig
 
-__all__ = ["Model", "load_model"]
+__all__ = ["LoadedNetwork", "Model", "load_model", "load_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +55,38 @@ class Model:
     sha256: str
 
 
-def load_model(name_or_path: str | Path) -> Model:
+@dataclass(frozen=True, slots=True)
+class LoadedNetwork:
+    """A network of any family with its weights, and what its file said.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        float32, evaluation mode, on the CPU.
+    examination : Examination
+        What the file is.
+    """
+
+    network: nn.Module
+    examination: Examination
+
+
+def load_model(name_or_path: str | Path, *, accept_nonfinite: bool = False) -> Model:
     """Load a checkpoint by the name of a known model or from a file.
 
     Parameters
     ----------
     name_or_path : str or Path
-        A name of `catalogue`, or a .safetensors file.
+        A name of `catalogue`, or a file: one of ours, or a published one of any
+        family that gives masks or images.
+    accept_nonfinite : bool
+        Load weights that hold NaN or infinity too, with a warning.
 
     Returns
     -------
     Model
-        Its network is in float32 and evaluation mode, on the CPU.
+        Its network is in float32 and evaluation mode, on the CPU. Its weights are
+        mapped from the file where that stores float32.
 
     Raises
     ------
@@ -67,15 +94,53 @@ def load_model(name_or_path: str | Path) -> Model:
         There is no such model, or the file is anything but a sound checkpoint whose
         card is valid and whose tensors are exactly its architecture's.
 
+    Warns
+    -----
+    CheckpointWarning
+        The weights hold NaN or infinity, and that was accepted.
+
     Examples
     --------
     >>> load_model("nuclei").card.title  # doctest: +SKIP
     'Nuclei in microscopy'
     """
-    path = find(name_or_path).path
-    header = read_header(path)
+    path = locate(name_or_path)
+    header = own_header(path)
+    if header is None:
+        loaded = load_network(path, accept_nonfinite=accept_nonfinite)
+        card = require_card(loaded.examination)
+        return Model(loaded.network, card, path, _hashed(path))
     card = card_of(header, path.name)
+    before = _state_of(path)
+    with ThreadPoolExecutor(1) as helper:
+        digest = helper.submit(_hashed, path)
+        network = _own_network(path, header, card, accept_nonfinite)
+        sha256 = digest.result()
+    if _state_of(path) != before:
+        raise CheckpointError(f"{path.name} changed while it was read: load it again.")
+    return Model(network, card, path, sha256)
 
+
+def _hashed(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error}.") from error
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read: {error.strerror}."
+        ) from error
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _own_network(
+    path: Path, header: Header, card: ModelCard, accept_nonfinite: bool
+) -> nn.Module:
     # Imports torch: what is wrong so far is told without waiting for it.
     from napari_medurwkv.checkpoints.fit import (
         build_network,
@@ -83,9 +148,10 @@ def load_model(name_or_path: str | Path) -> Model:
         network_config,
         tensor_infos,
     )
+    from napari_medurwkv.checkpoints.weights import map_tensors
 
     config = network_config(card, path.name)
-    network = build_network(config, path.name, device="meta")
+    network = build_network(config, path.name)
     # Shapes first: a file of the wrong shapes, however large, is never read.
     check_tensors(
         tensor_infos(network.state_dict()),
@@ -93,48 +159,120 @@ def load_model(name_or_path: str | Path) -> Model:
         path.name,
         card.architecture,
     )
-    data = _read_whole(path)
-    length = int.from_bytes(data[:LENGTH_BYTES], "little")
-    text = data[LENGTH_BYTES : LENGTH_BYTES + length]
-    if parse_header(text, len(data) - LENGTH_BYTES - length, path.name) != header:
-        raise CheckpointError(f"{path.name} changed while it was read: load it again.")
-    tensors = _tensors(data, path.name)
-    network.load_state_dict(tensors, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):
-        # Buffers that no file holds get their values where a network is really built.
-        network = build_network(config, path.name, device="cpu")
-        network.load_state_dict(tensors)
-    return Model(network.eval(), card, path, hashlib.sha256(data).hexdigest())
+    tensors = _usable(map_tensors(path, header), path.name, accept_nonfinite)
+    return _filled(network, config, tensors, path.name)
 
 
-def _read_whole(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or "there is not enough memory"
-        raise CheckpointError(f"{path.name} cannot be read: {reason}.") from error
+def load_network(
+    path: str | Path,
+    answers: Answers | None = None,
+    *,
+    tensors_only: bool = False,
+    accept_nonfinite: bool = False,
+) -> LoadedNetwork:
+    """Load the network in a file of any known family, encoders and classifiers too.
 
+    Parameters
+    ----------
+    path : str or Path
+        Of the file.
+    answers : Answers, optional
+        To the questions that no file answers; the sidecar's, or else the defaults.
+    tensors_only : bool
+        Accept a torch file that names program parts, and leave them out.
+    accept_nonfinite : bool
+        Load weights that hold NaN or infinity too, with a warning.
 
-def _tensors(data: bytes, name: str) -> dict[str, Tensor]:
-    """Unpack the tensors, floating-point ones as float32."""
+    Raises
+    ------
+    CheckpointError
+        The file is no sound checkpoint of a known family, or a tensor is missing,
+        unexpected, or of another shape; up to ten are named.
+    """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+
+    from napari_medurwkv.checkpoints.container import FLOATING
+    from napari_medurwkv.checkpoints.fit import (
+        StateInfo,
+        build_network,
+        check_tensors,
+        network_config,
+        tensor_infos,
+    )
+    from napari_medurwkv.models import model_config
+
+    file = Path(path).expanduser()
+    examination, weights = look_into(file, answers, tensors_only=tensors_only)
+    identity, card = examination.identity, examination.card
+    if card is not None:
+        config = network_config(card, file.name)
+    else:
+        config = model_config(identity.architecture, **identity.config)
+    network = build_network(config, file.name)
+    state = network.state_dict()
+    derived = {key for key in state if key.endswith(_DERIVED)}
+    kept = {
+        own: weights.tensors[key]
+        for key, own in identity.keys.items()
+        if own not in derived
+    }
+    check_tensors(
+        {
+            key: StateInfo(info.shape, FLOATING)
+            for key, info in tensor_infos(state).items()
+            if key not in derived
+        },
+        tensor_infos(kept),
+        file.name,
+        identity.title,
+    )
+    tensors = _usable(kept, file.name, accept_nonfinite)
+    for key in derived:
+        tensors[key] = torch.zeros(state[key].shape, dtype=state[key].dtype)
+    return LoadedNetwork(_filled(network, config, tensors, file.name), examination)
+
+
+# Entries that count, or are computed from others: no file has to bring them.
+_DERIVED = ("num_batches_tracked", "conv5x5_reparam.weight")
+
+
+def _usable(
+    stored: Mapping[str, Tensor], name: str, accept_nonfinite: bool
+) -> dict[str, Tensor]:
+    """Give floating-point tensors as float32; those that are stay on the disk."""
+    import torch
 
     from napari_medurwkv.checkpoints.fit import not_finite
 
-    try:
-        stored = load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{name} is damaged: {error}.") from error
     tensors = {
-        key: tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+        key: tensor.to(torch.float32).contiguous()
+        if tensor.is_floating_point()
+        else tensor
         for key, tensor in stored.items()
     }
     spoilt = not_finite(tensors)
-    if spoilt:
+    if spoilt and not accept_nonfinite:
         raise CheckpointError(
-            f"{name} cannot be used: it holds NaN or infinity in "
-            f"{listed(spoilt, ', ')}."
+            f"{name} holds NaN or infinity in {listed(spoilt, ', ')}: its masks would "
+            "mean nothing. Accept that explicitly to load it all the same."
+        )
+    if spoilt:
+        warnings.warn(
+            f"{name} holds NaN or infinity in {listed(spoilt, ', ')}.",
+            CheckpointWarning,
+            stacklevel=3,
         )
     return tensors
+
+
+def _filled(
+    network: nn.Module, config: NetworkConfig, tensors: dict[str, Tensor], name: str
+) -> nn.Module:
+    network.load_state_dict(tensors, assign=True)
+    if any(buffer.is_meta for buffer in network.buffers()):
+        # Buffers that no file holds get their values where a network is really built.
+        from napari_medurwkv.models import build_model
+
+        network = build_model(config)
+        network.load_state_dict(tensors)
+    return network.eval()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
-from napari_medurwkv.checkpoints.files import SUFFIX, read_card
+from napari_medurwkv.checkpoints.digest import file_digest
+from napari_medurwkv.checkpoints.examine import described, examine, require_card
+from napari_medurwkv.checkpoints.files import SUFFIX
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,12 +22,15 @@ __all__ = [
     "catalogue",
     "default_for",
     "find",
+    "locate",
     "unusable",
     "user_folder",
 ]
 
+SUFFIXES = (SUFFIX, ".pth", ".pt", ".ckpt", ".bin")
+"""Of the files that are looked at in a folder; what a file is, its bytes tell."""
+
 _DEFAULTS = {2: "nuclei", 3: "brain-tissue"}
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,7 @@ class CatalogueEntry:
     @property
     def sha256(self) -> str:
         """Of the file, hexadecimal; computed on demand."""
-        return _sha256(self.path, self.path.stat().st_mtime_ns, self.size_bytes)
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, modified: int, size: int) -> str:
-    """Hash a file; a change of its time or size is another call."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return file_digest(self.path)
 
 
 def embedded_folder() -> Path:
@@ -105,7 +98,7 @@ def _scan() -> tuple[tuple[CatalogueEntry, ...], tuple[CheckpointError, ...]]:
             continue
         for path in paths:
             try:
-                entry = _entry(path)
+                entry = _listed(path)
             except CheckpointError as error:
                 problems.append(error)
                 continue
@@ -127,11 +120,26 @@ def _checkpoints_in(folder: Path) -> list[Path]:
         raise CheckpointError(
             f"The folder {folder} cannot be read: {error.strerror}."
         ) from error
-    return [p for p in paths if p.suffix == SUFFIX and not p.name.startswith(".")]
+    return [p for p in paths if p.suffix in SUFFIXES and not p.name.startswith(".")]
 
 
-def _entry(path: Path) -> CatalogueEntry:
-    card = read_card(path)
+def _listed(path: Path) -> CatalogueEntry:
+    """Describe a file of a folder by its card, inside or beside it; no torch."""
+    card = described(path)
+    if card is None:
+        raise CheckpointError(
+            f"{path.name} has no model card: 'medurwkv models add' asks what it is."
+        )
+    return _entry(path, card)
+
+
+def _named(path: Path) -> CatalogueEntry:
+    """Describe a file that somebody named; one without a card is looked into."""
+    card = described(path)
+    return _entry(path, require_card(examine(path)) if card is None else card)
+
+
+def _entry(path: Path, card: ModelCard) -> CatalogueEntry:
     embedded = path.parent == embedded_folder()
     return CatalogueEntry(card.name, path, card, path.stat().st_size, embedded)
 
@@ -161,9 +169,25 @@ def find(name_or_path: str | Path) -> CatalogueEntry:
             reasons = "".join(f" {problem}" for problem in problems)
             raise CheckpointError(
                 f"There is no model {name_or_path!r}: the models here are {names}; "
-                f"for a file give its path, ending in {SUFFIX}.{reasons}"
+                f"for a file give its path.{reasons}"
             )
-    return _entry(Path(name_or_path).expanduser())
+    return _named(Path(name_or_path).expanduser())
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """Return the file of a name or path, as `find` does, without looking inside.
+
+    Raises
+    ------
+    CheckpointError
+        There is no model of that name.
+    """
+    if isinstance(name_or_path, Path) or _is_path(name_or_path):
+        named = not isinstance(name_or_path, Path) and next(
+            (entry.path for entry in catalogue() if entry.name == name_or_path), None
+        )
+        return named or Path(name_or_path).expanduser()
+    return find(name_or_path).path
 
 
 def _is_path(text: str) -> bool:

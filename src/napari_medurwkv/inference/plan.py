@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import ModelCard
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.inference.intensity import IntensityScale
+    from napari_medurwkv.inference.slices import Standard
     from napari_medurwkv.io import Image
 
 __all__ = ["Plan", "make_plan"]
@@ -100,6 +101,7 @@ class Plan:
                 rows=rows,
                 columns=columns,
                 channels=card.network_channels,
+                standard=_standard(card),
             )
         return PlanarSource(
             array,
@@ -109,6 +111,7 @@ class Plan:
             rows=rows,
             columns=columns,
             channels=card.network_channels,
+            standard=_standard(card),
         )
 
     def sink(self, writer: Writer) -> RowSink | VolumeSink:
@@ -132,6 +135,11 @@ class Plan:
         slices = [rows, columns]
         slices.insert(self.axis, slice(region.plane, region.plane + 1))
         return tuple(slices)
+
+
+def _standard(card: ModelCard) -> Standard | None:
+    mean, std = card.intensity.channel_mean, card.intensity.channel_std
+    return None if mean is None or std is None else (mean, std)
 
 
 def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:

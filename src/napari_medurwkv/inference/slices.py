@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["PlanarSource", "Source", "VolumeSource", "windows_of_plane"]
 
 
+Standard = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel of the network's input."""
+
+
 class Source(Protocol):
     """Gives network input for rows of a working plane."""
 
@@ -50,6 +54,8 @@ class PlanarSource:
         From the image's grid to the working grid.
     channels : int
         Of the network; grey is repeated to fill them.
+    standard : tuple of two tuples of float, optional
+        Mean and standard deviation of each channel, taken out last.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class PlanarSource:
         rows: Taps,
         columns: Taps,
         channels: int,
+        standard: Standard | None = None,
     ) -> None:
         self._array = array
         self._stack = stack
@@ -73,6 +80,7 @@ class PlanarSource:
         # Rows that were read and that the next windows may need again.
         self._plane, self._low = -1, 0
         self._kept: NDArray[Any] | None = None
+        self._standard = standard
 
     def rows(self, plane: int, first: int, end: int) -> Tensor:
         """Return float32 input of shape (channels, end - first, columns)."""
@@ -81,7 +89,7 @@ class PlanarSource:
         data = _channels_first(part, self._rgb, self._scale)
         data = resample(data, self._rows, 1, first=first, end=end, offset=low)
         data = resample(data, self._columns, 2)
-        return data.expand(self._channels, -1, -1)
+        return _spread(data, self._channels, self._standard)
 
     def _read(self, plane: int, low: int, high: int) -> NDArray[Any]:
         if not isinstance(self._array, LazyArray):
@@ -125,7 +133,7 @@ class VolumeSource:
     planes, rows, columns : Taps
         From the image's grid to the working grid: along `axis`, and along the other
         two in their order.
-    rgb, scale, channels
+    rgb, scale, channels, standard
         As for `PlanarSource`.
     """
 
@@ -141,6 +149,7 @@ class VolumeSource:
         rows: Taps,
         columns: Taps,
         channels: int,
+        standard: Standard | None = None,
     ) -> None:
         self._array = array
         self._axis = axis
@@ -151,6 +160,7 @@ class VolumeSource:
         self._rows = rows
         self._columns = columns
         self._channels = channels
+        self._standard = standard
         self._slices: dict[int, Tensor] = {}
         self._working: dict[int, Tensor] = {}
         self._stack: tuple[int, Tensor] | None = None
@@ -176,7 +186,7 @@ class VolumeSource:
         oldest = max(plane - self._context, 0)
         for k in [k for k in self._working if k < oldest]:
             del self._working[k]
-        return torch.cat(parts).expand(self._channels, -1, -1)
+        return _spread(torch.cat(parts), self._channels, self._standard)
 
     def _plane(self, k: int) -> Tensor:
         plane = self._working.get(k)
@@ -208,6 +218,15 @@ class VolumeSource:
             data = resample(data, self._columns, 2)
             self._slices[i] = data
         return data
+
+
+def _spread(data: Tensor, channels: int, standard: Standard | None) -> Tensor:
+    """Repeat grey to fill the channels, then take out mean and deviation of each."""
+    data = data.expand(channels, -1, -1)
+    if standard is None:
+        return data
+    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in standard)
+    return (data - mean) / std
 
 
 def _channels_first(values: Any, rgb: bool, scale: IntensityScale) -> Tensor:

@@ -32,6 +32,7 @@ from napari_medurwkv.models.encoder_weights import EncoderReport, load_encoder_w
 from napari_medurwkv.models.med_urwkv import MedURWKV
 from napari_medurwkv.models.registry import (
     Network,
+    blank_network,
     build_model,
     create_model,
     list_models,
@@ -72,6 +73,7 @@ __all__ = [
     "VRWKV6Config",
     "VRWKVAdapter",
     "VRWKVConfig",
+    "blank_network",
     "build_model",
     "create_model",
     "list_models",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.kernels import bi_wkv
+from napari_medurwkv.models.blank import is_blank
 from napari_medurwkv.models.omni_shift import OmniShift
 from napari_medurwkv.models.shift import shift_mix
 from napari_medurwkv.models.spatial_mix6 import SpatialMix6
@@ -99,6 +100,9 @@ class _Start:
     layer: int
     depth: int
 
+    def _blank(self, *shape: int) -> Tensor:
+        return torch.empty(*shape, self.config.dim)
+
     def _ramp(self, power: float) -> Tensor:
         channels = torch.arange(self.config.dim, dtype=torch.float32)
         return (channels / self.config.dim) ** power
@@ -113,6 +117,8 @@ class _Start:
 
     def decay(self) -> Tensor:
         """Return the decay of the spatial mix, (C,)."""
+        if is_blank():
+            return self._blank()
         dim = self.config.dim
         if self.config.init_mode != "fancy":
             return torch.full((dim,), float(self.config.init_mode == "local"))
@@ -121,6 +127,8 @@ class _Start:
 
     def first(self) -> Tensor:
         """Return the bonus of the token itself, (C,)."""
+        if is_blank():
+            return self._blank()
         dim = self.config.dim
         if self.config.init_mode != "fancy":
             return torch.full((dim,), float(self.config.init_mode == "local"))
@@ -129,6 +137,8 @@ class _Start:
 
     def mix(self, name: str) -> Tensor:
         """Return a mixing factor, (1, 1, C); `name` is k, v, r or channel."""
+        if is_blank():
+            return self._blank(1, 1)
         if self.config.init_mode == "fancy":
             factor = self._ramp(self._falling * (0.5 if name == "r" else 1.0))
             if name == "v":
@@ -318,6 +328,8 @@ def initialise(module: nn.Module) -> None:
     Linear layers follow a truncated normal of standard deviation 0.02, convolutions
     a normal scaled by their fan-out; biases are zero.
     """
+    if is_blank():
+        return
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             trunc_normal_(layer.weight, std=0.02)

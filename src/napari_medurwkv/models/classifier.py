@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from napari_medurwkv.models.blank import is_blank
 from napari_medurwkv.models.config_published import VRWKV6ClassifierConfig
 from napari_medurwkv.models.vrwkv import VRWKV, VRWKV6
 
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
         else:
             self.head = LinearHead(dim, config.num_labels)
         for layer in self.head.modules():
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, nn.Linear) and not is_blank():
                 trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from napari_medurwkv.errors import MedurwkvError
 
@@ -53,8 +53,11 @@ class NetworkConfig:
     segments : int
         Variant of the Bi-WKV operator: 0 is its definition; 16, 32 and 64 are what the
         published kernels compute that cut a sequence into so many pieces.
+    task : {"features", "classification", "segmentation", "restoration"}
+        What comes out of the networks of the family.
     """
 
+    task: ClassVar[str] = "features"
     in_channels: int = 3
     segments: int = 0
 
@@ -277,6 +280,7 @@ class MedURWKVConfig(AdapterConfig):
         Width of the features at full resolution, which the head reads.
     """
 
+    task: ClassVar[str] = "segmentation"
     num_classes: int = 2
     bottleneck_dim: int = 192
     bottleneck_depth: int = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from napari_medurwkv.models.config import (
     AdapterConfig,
@@ -62,6 +63,7 @@ class ClassifierConfig(VRWKVConfig):
         Width of the hidden layer of the large model's head; 0: one linear layer.
     """
 
+    task: ClassVar[str] = "classification"
     num_labels: int = 1000
     head_hidden: int = 0
 
@@ -70,6 +72,7 @@ class ClassifierConfig(VRWKVConfig):
 class VRWKV6ClassifierConfig(VRWKV6Config):
     """A VRWKV6 with a classification head; values as in `ClassifierConfig`."""
 
+    task: ClassVar[str] = "classification"
     num_labels: int = 1000
     head_hidden: int = 0
 
@@ -90,6 +93,7 @@ class UPerNetConfig(AdapterConfig):
         Width of the auxiliary head, which only training uses; 0: there is none.
     """
 
+    task: ClassVar[str] = "segmentation"
     num_classes: int = 150
     head_dim: int = 512
     pool_scales: tuple[int, ...] = (1, 2, 3, 6)
@@ -128,6 +132,7 @@ class RWKVUNetConfig(NetworkConfig):
         do.
     """
 
+    task: ClassVar[str] = "segmentation"
     num_classes: int = 9
     dims: tuple[int, ...] = (48, 72, 144, 240)
     depths: tuple[int, ...] = (3, 3, 6, 3)
@@ -154,6 +159,8 @@ class RWKVUNetConfig(NetworkConfig):
 class RWKVUNetEncoderConfig(RWKVUNetConfig):
     """The encoder of an RWKV-UNet by itself; its values are the network's."""
 
+    task: ClassVar[str] = "features"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRWKVConfig(NetworkConfig):
@@ -173,6 +180,7 @@ class RestoreRWKVConfig(NetworkConfig):
         Width of the channel mix's hidden layer, in multiples of the tokens'.
     """
 
+    task: ClassVar[str] = "restoration"
     in_channels: int = 1
     dim: int = 48
     depths: tuple[int, ...] = (4, 6, 6, 8)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_medurwkv.models.blank import is_blank
+
 if TYPE_CHECKING:
     from napari_medurwkv.models.shift import Grid
 
@@ -109,6 +111,8 @@ class DeformableAttention(nn.Module):
     @torch.no_grad()
     def reset(self) -> None:
         """Start with every head looking its own way, one cell further per point."""
+        if is_blank():
+            return
         nn.init.zeros_(self.sampling_offsets.weight)
         angles = [2 * pi * head / self.heads for head in range(self.heads)]
         ring = torch.tensor([[cos(angle), sin(angle)] for angle in angles])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
+from napari_medurwkv.models.blank import is_blank
 from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
 from napari_medurwkv.models.padding import pad_to_multiple
 from napari_medurwkv.models.vrwkv import map_to_tokens
@@ -149,7 +150,8 @@ class MedURWKV(nn.Module):
         self.head = nn.Conv2d(config.final_dim, config.num_classes, 1)
         for part in (self.bottleneck, self.decoder, self.head):
             initialise(part)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        if not is_blank():
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of an image; see the notes of the class."""

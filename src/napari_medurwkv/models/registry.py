@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
+from napari_medurwkv.models.blank import Blank
 from napari_medurwkv.models.classifier import Classifier
 from napari_medurwkv.models.config import (
     AdapterConfig,
@@ -29,7 +30,14 @@ from napari_medurwkv.models.rwkv_unet import RWKVUNet, RWKVUNetEncoder
 from napari_medurwkv.models.upernet import UPerNet
 from napari_medurwkv.models.vrwkv import VRWKV, VRWKV6
 
-__all__ = ["Network", "build_model", "create_model", "list_models", "model_config"]
+__all__ = [
+    "Network",
+    "blank_network",
+    "build_model",
+    "create_model",
+    "list_models",
+    "model_config",
+]
 
 # Published values: Vision-RWKV's configurations, and for "nano" our own.
 _SIZES: dict[str, dict[str, Any]] = {
@@ -228,6 +236,20 @@ def build_model(config: NetworkConfig) -> Network:
             built: Network = network(config)
             return built
     raise ModelError(f"No network is built from a {type(config).__name__}.")
+
+
+def blank_network(config: NetworkConfig) -> Network:
+    """Build a network on the meta device: it has shapes, but no values.
+
+    Buffers and parameters are to be replaced, with ``load_state_dict(assign=True)``.
+
+    Raises
+    ------
+    ModelError
+        The configuration is of no family that exists.
+    """
+    with Blank():
+        return build_model(config)
 
 
 _FAMILIES: tuple[tuple[type[NetworkConfig], Any], ...] = (

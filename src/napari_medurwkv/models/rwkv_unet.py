@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -313,9 +312,7 @@ class RWKVUNet(nn.Module):
         for part in (self.ccm, self.decoder1, self.decoder2, self.decoder3):
             initialise(part)
         initialise(self.decoder4)
-        trunc_normal_(self.final_conv.weight, std=0.02)
-        if self.final_conv.bias is not None:
-            nn.init.zeros_(self.final_conv.bias)
+        initialise(self.final_conv)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of an image; see the notes of the class."""

@@ -12,6 +12,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_medurwkv.models.blank import is_blank
 from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
 from napari_medurwkv.models.spatial_mix6 import HEAD_DIM
 
@@ -92,7 +93,8 @@ class Trunk(nn.Module):
             )
             for layer in range(config.depth)
         )
-        trunc_normal_(self.pos_embed, std=0.02)
+        if not is_blank():
+            trunc_normal_(self.pos_embed, std=0.02)
 
     @staticmethod
     def block_config(config: Any) -> BlockConfig:

@@ -1,0 +1,131 @@
+"""What the readers of all families share: shapes, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_medurwkv.checkpoints.wording import quoted
+from napari_medurwkv.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Reading", "Shapes", "finished", "ratio"]
+
+_LARGEST = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Shapes by key, with a sentence for whatever is asked for and is not there."""
+
+    found: Mapping[str, tuple[int, ...]]
+    name: str
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.found
+
+    def get(self, key: str, dimensions: int) -> tuple[int, ...]:
+        """Return the shape of a tensor that must have so many dimensions."""
+        shape = self.found.get(key)
+        if shape is None:
+            raise CheckpointError(
+                f"{self.name} cannot be used: {quoted(key)} is missing."
+            )
+        if len(shape) != dimensions or not all(0 < side for side in shape):
+            raise CheckpointError(
+                f"{self.name} cannot be used: {quoted(key)} has shape {shape} where "
+                f"{dimensions} dimensions belong."
+            )
+        if max(shape) > _LARGEST * _LARGEST or shape[0] > 4 * _LARGEST:
+            raise CheckpointError(
+                f"{self.name} cannot be used: {quoted(key)} has shape {shape}, larger "
+                "than any network of its family."
+            )
+        return shape
+
+    def count(self, pattern: str) -> int:
+        """Count 0, 1, 2, ... as long as the pattern, filled with them, is a key."""
+        number = 0
+        while pattern.format(number) in self.found:
+            number += 1
+        return number
+
+    def has(self, prefix: str) -> bool:
+        """Whether any key begins so."""
+        return any(key.startswith(prefix) for key in self.found)
+
+
+def _kept(key: str) -> str:
+    return key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a family's reader found; the meanings are those of `Identity`."""
+
+    family: str
+    architecture: str
+    config: Mapping[str, Any]
+    task: str
+    outputs: int
+    size: str
+    guessed: Mapping[str, str] = field(default_factory=dict)
+    place: Callable[[str], str] = _kept
+    drops: Callable[[str], bool] = lambda key: False
+
+
+def finished(
+    base: str, sizes: Mapping[str, str], values: dict[str, Any], hint: str, name: str
+) -> tuple[str, dict[str, Any], str]:
+    """Complete the values of the nearest published size; say which size it is.
+
+    Parameters
+    ----------
+    base : str
+        Name of the network without its size.
+    sizes : mapping of str to str
+        Published size by what it is told by.
+    values : dict
+        What the shapes told.
+    hint : str
+        What this network's size is told by.
+    name : str
+        Of the file.
+    """
+    from napari_medurwkv.models import ModelError, list_models, model_config
+
+    size = sizes.get(hint, "")
+    nearest = size or next(iter(sizes.values()))
+    architecture = base if base in list_models() else f"{base}_{nearest}"
+    published = model_config(architecture).to_dict()
+    try:
+        config = model_config(architecture, **values).to_dict()
+    except ModelError as error:
+        raise CheckpointError(f"{name} cannot be used: {error}") from error
+    # What users choose, and what only starts a training.
+    free = {
+        "num_classes",
+        "num_labels",
+        "segments",
+        "in_channels",
+        "layer_scale",
+        "img_size",
+        "auxiliary_dim",
+        "full_layout",
+        "out_indices",
+    }
+    same = all(config[key] == published[key] for key in config if key not in free)
+    scaled = (config.get("layer_scale") is None) == (
+        published.get("layer_scale") is None
+    )
+    if not (size and same and scaled):
+        return architecture, config, "custom"
+    return architecture, config, nearest
+
+
+def ratio(part: int, whole: int) -> float:
+    """Return the factor that, times the whole and cut to an integer, is the part."""
+    factor = part / whole
+    return factor if int(whole * factor) == part else factor + 1e-9
