@@ -206,7 +206,7 @@ def wrong(tmp_path, volume, picture, models_folder):
         ("missing file", "no.nii.gz does not exist"),
         ("text file", "text.nii.gz"),
         ("truncated checkpoint", "truncated"),
-        ("pickle", "only .safetensors files are loaded"),
+        ("pickle", "of no known family of RWKV vision networks"),
         ("unknown model", "the models here are brain-tissue, nuclei"),
         ("empty image", "empty"),
         ("image of NaN", "NaN"),
