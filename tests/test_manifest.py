@@ -95,7 +95,11 @@ def test_everything_imports_without_torch(manifest):
 
 def test_readers_claim_only_what_napari_does_not_read(manifest):
     patterns = {p for r in manifest.contributions.readers for p in r.filename_patterns}
-    assert patterns == {"*.nii", "*.nii.gz"}
+    from napari_medurwkv.io import supported_suffixes
+
+    pictures = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+    assert patterns == {f"*{s}" for s in supported_suffixes() if s not in pictures}
+    assert all(r.accepts_directories for r in manifest.contributions.readers)
 
 
 def test_writer_offers_what_can_be_written(manifest):

@@ -19,7 +19,13 @@ from napari_medurwkv.errors import (
     SeriesChoiceError,
 )
 from napari_medurwkv.geometry import Geometry
-from napari_medurwkv.io import frame_count, is_label_file, read_image, read_labels
+from napari_medurwkv.io import (
+    frame_count,
+    is_label_file,
+    read_image,
+    read_labels,
+    source_sha256,
+)
 from napari_medurwkv.io.dicom import list_series, source_datasets
 
 HERE = Path(__file__).parent
@@ -587,3 +593,13 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(library, "import_module", gone)
     with pytest.raises(ImageError, match=r"napari-medurwkv\[dicom\]"):
         read_image(folder)
+
+
+def test_digest_is_of_all_files(tmp_path):
+    folder = dicoms.write_series(tmp_path / "s")
+    first = source_sha256(read_image(folder).geometry.source)
+    assert first == source_sha256(read_image(folder).geometry.source)
+    data = pydicom.dcmread(folder / "IMs_004.dcm")
+    data.WindowCenter = 40
+    dicoms.save(data, folder / "IMs_004.dcm")
+    assert first != source_sha256(read_image(folder).geometry.source)

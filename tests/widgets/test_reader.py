@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_medurwkv.errors import ImageError
+from napari_medurwkv.errors import (
+    ApproximateGeometryError,
+    ImageError,
+    SeriesChoiceError,
+)
 from napari_medurwkv.geometry import Geometry
-from napari_medurwkv.widgets.reader import get_reader, read_layers
+from napari_medurwkv.widgets import open_questions
+from napari_medurwkv.widgets.reader import get_reader, open_layers, read_layers
+
+_spec = importlib.util.spec_from_file_location(
+    "dicoms", Path(__file__).parents[1] / "io/dicoms.py"
+)
+dicoms = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(dicoms)
 
 
 def save(path, values, affine=None):
@@ -20,11 +35,15 @@ def save(path, values, affine=None):
     return str(path)
 
 
-def test_takes_nifti_and_nothing_else(tmp_path):
-    assert get_reader("a.nii") is read_layers
-    assert get_reader(["a.NII.GZ", "b.nii"]) is read_layers
+def test_takes_medical_files_and_nothing_else(tmp_path):
+    for name in ("a.nii", "a.seg.nrrd", "a.mha", "a.mgz", "a.DCM"):
+        assert get_reader(name) is open_layers
+    assert get_reader(["a.NII.GZ", "b.nii"]) is open_layers
     assert get_reader("a.png") is None
     assert get_reader(["a.nii", "b.png"]) is None
+    assert get_reader(str(tmp_path)) is None
+    dicoms.write_series(tmp_path / "deep/down")
+    assert get_reader(str(tmp_path)) is open_layers
 
 
 def test_volume(tmp_path):
@@ -85,3 +104,100 @@ def test_colour_picture(tmp_path):
     np.testing.assert_array_equal(data, pixels)
     assert options["rgb"]
     assert len(options["scale"]) == 2
+
+
+def mask_with_names(tmp_path):
+    values = np.zeros((4, 5, 6), np.uint8)
+    values[1, 2, 3], values[2, 2, 2] = 1, 9
+    labels = [{"value": 1, "name": "Liver", "color": "#ff0000", "code": "SCT^1^L"}]
+    (tmp_path / "m.json").write_text(json.dumps({"labels": labels}))
+    return save(tmp_path / "m.nii.gz", values)
+
+
+def test_mask_becomes_labels_with_names_and_colours(tmp_path):
+    from napari.layers import Labels
+
+    ((data, options, kind),) = read_layers(mask_with_names(tmp_path))
+    assert kind == "labels"
+    layer = Labels(data, **options)
+    np.testing.assert_allclose(layer.get_color(1), (1, 0, 0, 1))
+    np.testing.assert_allclose(layer.get_color(9), (1, 1, 1, 1))  # seen, though unnamed
+    assert layer.get_color(0) is None or layer.get_color(0)[3] == 0
+    assert list(layer.features["name"]) == ["background", "Liver"]
+    (entry,) = layer.metadata["medurwkv"]["classes"]
+    assert entry["type"] == {"scheme": "SCT", "value": "1", "meaning": "L"}
+    from napari_medurwkv.checkpoints import ClassInfo
+
+    assert ClassInfo(**entry).name == "Liver"
+
+
+def test_napari_opens_masks_and_volumes_through_the_manifest(tmp_path, npe2pm):
+    from napari.components import ViewerModel
+    from npe2 import PluginManifest
+
+    import napari_medurwkv
+
+    manifest = Path(napari_medurwkv.__file__).with_name("napari.yaml")
+    npe2pm.register(PluginManifest.from_file(manifest))
+    viewer = ViewerModel()
+    folder = dicoms.write_series(tmp_path / "ct")
+    viewer.open(mask_with_names(tmp_path), plugin="napari-medurwkv")
+    viewer.open(str(folder), plugin="napari-medurwkv")
+    mask, image = viewer.layers
+    assert type(mask).__name__ == "Labels"
+    assert image.data.shape == dicoms.SHAPE
+    np.testing.assert_allclose(image.scale, dicoms.SPACING)
+
+
+def two_series(tmp_path):
+    dicoms.write_series(tmp_path)
+    dicoms.write_series(tmp_path, dicoms.numbers((3, 7, 8)), series="1.2.5")
+    return str(tmp_path)
+
+
+def tilted(tmp_path):
+    places = dicoms.positions(step=(0, 0.6, 2))
+    return str(dicoms.write_series(tmp_path, places=places))
+
+
+def test_without_a_window_the_error_says_what_to_choose(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_questions, "can_ask", lambda: False)
+    with pytest.raises(SeriesChoiceError):
+        open_layers(two_series(tmp_path / "a"))
+    with pytest.raises(ApproximateGeometryError):
+        open_layers(tilted(tmp_path / "b"))
+
+
+def test_the_user_chooses_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_questions, "can_ask", lambda: True)
+    monkeypatch.setattr(open_questions, "choose_series", lambda error: (1, 2))
+    layers = open_layers(two_series(tmp_path))
+    assert [data.shape for data, _, _ in layers] == [(4, 5, 6), (3, 7, 8)]
+    monkeypatch.setattr(open_questions, "choose_series", lambda error: ())
+    assert open_layers(two_series(tmp_path)) == [(None,)]
+
+
+def test_the_user_takes_approximate_geometry(tmp_path, monkeypatch):
+    path = tilted(tmp_path)
+    monkeypatch.setattr(open_questions, "can_ask", lambda: True)
+    monkeypatch.setattr(open_questions, "take_approximate", lambda error: True)
+    ((_, options, _),) = open_layers(path)
+    assert options["name"].endswith("(approximate)")
+    block = options["metadata"]["medurwkv"]
+    assert "tilt" in Geometry.from_json(block["geometry"]).approximate
+    assert any("approximate" in note for note in block["notes"])
+    monkeypatch.setattr(open_questions, "take_approximate", lambda error: False)
+    assert open_layers(path) == [(None,)]
+
+
+def test_frames_of_a_dicom_series(tmp_path):
+    for part in (1, 2):
+        dicoms.write_series(
+            tmp_path / f"{part}",
+            dicoms.numbers() + part,
+            TemporalPositionIdentifier=part,
+        )
+    ((data, options, _),) = read_layers(str(tmp_path))
+    assert data.shape == (2, *dicoms.SHAPE)
+    assert options["axis_labels"] == ("t", "z", "y", "x")
+    np.testing.assert_array_equal(data[1], data[0] + 1)

@@ -42,7 +42,12 @@ __all__ = ["describe_result", "measure_result", "run_and_save", "segment", "size
 
 def segment(
     image: Annotated[
-        Path, typer.Argument(help="NIfTI, PNG, JPEG or TIFF.", metavar="INPUT")
+        Path,
+        typer.Argument(
+            help="NIfTI, NRRD, MetaImage, MGH, DICOM (a file or a folder), PNG, JPEG "
+            "or TIFF.",
+            metavar="INPUT",
+        ),
     ],
     mask: Annotated[
         Path,
@@ -71,6 +76,22 @@ def segment(
     frame: Annotated[
         int | None, typer.Option(help="Which frame of a 4D image, from 0.")
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            help="Which image of a DICOM folder: its number in the list that is shown "
+            "without this option, or its series instance UID.",
+            metavar="NUMBER|UID",
+        ),
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Take DICOM slices although some are missing, uneven or tilted; every "
+            "file that is written says that the geometry is approximate.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +107,7 @@ def segment(
         # What can be refused is refused before the work.
         check_target(mask, overwrite=overwrite)
         check_record_target(record_path(mask), overwrite=overwrite)
-        picture = read_image(image, frame=frame)
+        picture = read_image(image, frame=frame, series=series, approximate=approximate)
         dimensions = picture.geometry.ndim
         check_mask_target(mask, dimensions, overwrite=overwrite)
         entry = find(model) if model else default_for(dimensions, picture.rgb)

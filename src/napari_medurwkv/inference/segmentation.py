@@ -161,15 +161,16 @@ def _as_image(
 ) -> Image:
     from napari_medurwkv.io import (
         Image,
-        file_sha256,
         image_from_array,
         lazy_image,
         read_image,
+        source_sha256,
     )
 
     if isinstance(image, (str, Path)):
         picture = read_image(image, frame=frame)
-        source = replace(picture.geometry.source, sha256=file_sha256(image))
+        origin = picture.geometry.source
+        source = replace(origin, sha256=source_sha256(origin))
         return replace(picture, geometry=replace(picture.geometry, source=source))
     if frame is not None:
         raise ImageError("A frame can be chosen from a file only; pass that frame.")

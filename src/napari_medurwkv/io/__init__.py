@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_medurwkv.io.digest import file_sha256
+from napari_medurwkv.io.digest import file_sha256, source_sha256
 from napari_medurwkv.io.foreign import (
     METADATA_KEY,
     LayerGeometry,
@@ -41,6 +41,7 @@ __all__ = [
     "lazy_image",
     "read_image",
     "read_labels",
+    "source_sha256",
     "supported_suffixes",
     "write_labels",
     "write_safely",

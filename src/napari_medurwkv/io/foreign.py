@@ -235,7 +235,8 @@ def _of_metadata(shape: tuple[int, ...], block: object) -> LayerGeometry:
             "place is no longer known."
         )
     same = tuple((axis, 1) for axis in range(len(shape)))
-    return _pair(file_geometry, file_geometry.display_affine, shape, same)
+    found = _pair(file_geometry, file_geometry.display_affine, shape, same)
+    return replace(found, notes=tuple(str(note) for note in block.get("notes", ())))
 
 
 def _of_file(

@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_medurwkv.errors import MedurwkvError
+from napari_medurwkv.errors import (
+    ApproximateGeometryError,
+    MedurwkvError,
+    SeriesChoiceError,
+)
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import (
@@ -19,11 +30,13 @@ from napari_medurwkv.widgets.layer_image import (
 )
 from napari_medurwkv.widgets.layer_picker import LayerPicker
 from napari_medurwkv.widgets.look import RED, WrappedLabel, set_tone
+from napari_medurwkv.widgets.open_questions import choose_series, take_approximate
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_medurwkv.io.foreign import LayerGeometry
+    from napari_medurwkv.widgets.reader import LayerData
 
 __all__ = ["ImagePicker"]
 
@@ -69,8 +82,11 @@ class ImagePicker(QWidget):
         set_tone(self._open_error, RED)
         self._open_error.hide()
         self._open = QPushButton("Open…")
-        self._open.setToolTip("Open an image file, with its geometry")
-        self._open.clicked.connect(self._ask_file)
+        self._open.setToolTip("Open an image file or a DICOM folder, with its geometry")
+        menu = QMenu(self._open)
+        menu.addAction("File…", self._ask_file)
+        menu.addAction("DICOM folder…", self._ask_folder)
+        self._open.setMenu(menu)
         row = QHBoxLayout()
         row.addWidget(self._picker, 1)
         row.addWidget(self._open)
@@ -137,14 +153,38 @@ class ImagePicker(QWidget):
         """Choose an image layer."""
         self._picker.choose(layer)
 
-    def open_file(self, path: str) -> None:
-        """Read an image file in a thread and add it as a layer."""
+    def open_file(
+        self,
+        path: str,
+        series: tuple[int | None, ...] = (None,),
+        approximate: bool = False,
+    ) -> None:
+        """Read an image file or folder in a thread and add its layers.
+
+        Parameters
+        ----------
+        path : str
+            The file, or a folder of DICOM files.
+        series : tuple of int or None
+            Which images of the folder.
+        approximate : bool
+            Whether slices on no regular grid may be loaded.
+        """
         from napari_medurwkv.widgets.reader import read_layers
+
+        def read() -> list[LayerData]:
+            return [
+                layer
+                for number in series
+                for layer in read_layers(path, series=number, approximate=approximate)
+            ]
 
         self._open_error.hide()
         self._open.setEnabled(False)
         self._open.setText("Reading…")
-        self._opening = in_background(lambda: read_layers(path), self._add_opened)
+        self._opening = in_background(
+            read, lambda outcome: self._add_opened(outcome, path, series)
+        )
 
     def abandon(self) -> None:
         """Forget about readings under way."""
@@ -240,14 +280,40 @@ class ImagePicker(QWidget):
         if path:
             self.open_file(path)
 
+    def _ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a DICOM folder")
+        if path:
+            self.open_file(path)
+
     def _add_opened(
-        self, outcome: Outcome[list[tuple[Any, dict[str, Any], str]]]
+        self,
+        outcome: Outcome[list[LayerData]],
+        path: str,
+        series: tuple[int | None, ...],
     ) -> None:
         self._open.setEnabled(True)
         self._open.setText("Open…")
         if outcome.value is None:
-            self._open_error.setText(str(outcome.error))
-            self._open_error.show()
+            self._decide(outcome.error, path, series)
             return
-        for data, options, _ in outcome.value:
-            self.choose(self._viewer.add_image(data, **options))
+        for data, options, kind in outcome.value:
+            if kind == "labels":
+                self._viewer.add_labels(data, **options)
+            else:
+                self.choose(self._viewer.add_image(data, **options))
+
+    def _decide(
+        self, error: Exception | None, path: str, series: tuple[int | None, ...]
+    ) -> None:
+        """Ask what only the user can decide; say anything else."""
+        if isinstance(error, SeriesChoiceError):
+            chosen = choose_series(error, self)
+            if chosen:
+                self.open_file(path, chosen)
+            return
+        if isinstance(error, ApproximateGeometryError):
+            if take_approximate(error, self):
+                self.open_file(path, series, approximate=True)
+            return
+        self._open_error.setText(str(error))
+        self._open_error.show()

@@ -1,11 +1,15 @@
-"""Open images in napari with their geometry, in display order."""
+"""Open images and masks in napari with their geometry, in display order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_medurwkv.errors import ApproximateGeometryError, SeriesChoiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,53 +17,191 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medurwkv.geometry import Geometry
-    from napari_medurwkv.io import Image
+    from napari_medurwkv.io import Image, LabelName
 
-__all__ = ["get_reader", "image_layer", "read_layers"]
+__all__ = ["get_reader", "image_layer", "labels_layer", "open_layers", "read_layers"]
 
 LayerData = tuple[Any, dict[str, Any], str]
-_SUFFIXES = (".nii", ".nii.gz")
+# PNG, JPEG and TIFF are left to napari.
+_SUFFIXES = (
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".mgh", ".mgz", ".mgh.gz", ".dcm", ".dicom", ".ima"),
+)
+# Of a folder so many files are looked at, so that napari need not wait.
+_PEEK = 200
+# What npe2 takes for "read, and there is nothing to show".
+_NOTHING: list[Any] = [(None,)]
+_UNNAMED = "#ffffff"
 
 
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return the reader of NIfTI files for napari, or None for others."""
+    """Return the reader of medical images for napari, or None for other files."""
     paths = [path] if isinstance(path, str) else list(path)
-    if paths and all(str(p).lower().endswith(_SUFFIXES) for p in paths):
-        return read_layers
+    if paths and all(_is_ours(Path(p)) for p in paths):
+        return open_layers
     return None
 
 
-def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Read image files into layer data tuples, one layer a file.
+def open_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """Read files for napari; ask the user where only the user can decide.
 
     Parameters
     ----------
     path : str or sequence of str
-        Files of `napari_medurwkv.io.supported_suffixes`.
+        Files, or folders of DICOM files.
+
+    Raises
+    ------
+    ImageError
+        If one cannot be read, or something is to be decided and nobody can be asked.
+    """
+    from napari_medurwkv.widgets.open_questions import (
+        can_ask,
+        choose_series,
+        take_approximate,
+    )
+
+    paths = [path] if isinstance(path, str) else list(path)
+    layers: list[LayerData] = []
+    for name in paths:
+        series: tuple[int | None, ...] = (None,)
+        try:
+            layers += read_layers(name)
+            continue
+        except SeriesChoiceError as error:
+            if not can_ask():
+                raise
+            series = choose_series(error)
+        except ApproximateGeometryError as error:
+            if not can_ask():
+                raise
+            if take_approximate(error):
+                layers += read_layers(name, approximate=True)
+            continue
+        for number in series:
+            try:
+                layers += read_layers(name, series=number)
+            except ApproximateGeometryError as error:
+                if take_approximate(error):
+                    layers += read_layers(name, series=number, approximate=True)
+    return layers or _NOTHING
+
+
+def read_layers(
+    path: str | Sequence[str],
+    *,
+    series: int | None = None,
+    approximate: bool = False,
+) -> list[LayerData]:
+    """Read files into layer data tuples: images, and masks with names and colours.
+
+    Parameters
+    ----------
+    path : str or sequence of str
+        Files of `napari_medurwkv.io.supported_suffixes`, or folders.
+    series, approximate
+        As for `napari_medurwkv.io.read_image`.
 
     Raises
     ------
     ImageError
         If one cannot be read.
     """
-    from napari_medurwkv.io import frame_count, read_image
+    from napari_medurwkv.io import frame_count, is_label_file, read_image, read_labels
 
     paths = [path] if isinstance(path, str) else list(path)
+    options: dict[str, Any] = {"series": series, "approximate": approximate}
     layers = []
     for name in paths:
-        count = frame_count(name)
+        if is_label_file(name, series=series):
+            # The layers of overlapping segments come one by one.
+            count = frame_count(name, series=series)
+            frames = [None] if count == 1 else range(count)
+            layers += [
+                labels_layer(read_labels(name, frame=frame, **options))
+                for frame in frames
+            ]
+            continue
+        count = frame_count(name, series=series)
         layers.append(
-            image_layer(read_image(name)) if count == 1 else _read_series(name, count)
+            image_layer(read_image(name, **options))
+            if count == 1
+            else _read_series(name, count, options)
         )
     return layers
 
 
 def image_layer(image: Image) -> LayerData:
     """Describe an image for napari: axes upright, in millimetres, with its geometry."""
-    options = _placement(image.geometry) | {"name": image.name, "rgb": image.rgb}
+    options = _placement(image.geometry) | {"name": _name(image), "rgb": image.rgb}
+    _block(options)["notes"] = list(image.notes)
     return np.ascontiguousarray(image.array), options, "image"
+
+
+def labels_layer(mask: Image) -> LayerData:
+    """Describe a mask for napari: placed like an image, with names and colours."""
+    options = _placement(mask.geometry) | {"name": _name(mask)}
+    _block(options)["notes"] = list(mask.notes)
+    _block(options)["classes"] = [_as_class(label) for label in mask.classes]
+    if mask.classes:
+        options["colormap"] = _colormap(mask.classes)
+        named = {0: "background"} | {label.value: label.name for label in mask.classes}
+        options["features"] = {"index": list(named), "name": list(named.values())}
+    array = np.ascontiguousarray(mask.array)
+    if array.dtype.kind == "i" and array.min(initial=0) >= 0:
+        array = array.astype(np.min_scalar_type(int(array.max(initial=0))))
+    return array, options, "labels"
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_dir():
+        return path.name.lower().endswith(_SUFFIXES)
+    for file in islice(path.rglob("*"), _PEEK):
+        if file.is_file() and _is_dicom(file):
+            return True
+    return False
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False  # not ours to read
+
+
+def _name(image: Image) -> str:
+    return f"{image.name} (approximate)" if image.geometry.approximate else image.name
+
+
+def _block(options: dict[str, Any]) -> dict[str, Any]:
+    from napari_medurwkv.io import METADATA_KEY
+
+    block: dict[str, Any] = options["metadata"][METADATA_KEY]
+    return block
+
+
+def _as_class(label: LabelName) -> dict[str, Any]:
+    """Tell a class as the cards of models do."""
+    entry: dict[str, Any] = {"value": label.value, "name": label.name}
+    entry["color"] = label.color
+    parts = label.code.split("^")
+    if len(parts) == 3:
+        keys = ("scheme", "value", "meaning")
+        entry["type"] = dict(zip(keys, parts, strict=True))
+    return entry
+
+
+def _colormap(classes: Sequence[LabelName]) -> Any:
+    """Build the colours; a value without a name is white, so that it is seen."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colors: dict[int | None, Any] = {None: _UNNAMED}
+    colors.update({label.value: label.color for label in classes})
+    colors[0] = "transparent"
+    return DirectLabelColormap(color_dict=colors)
 
 
 def _placement(geometry: Geometry) -> dict[str, Any]:
@@ -75,25 +217,26 @@ def _placement(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def _read_series(path: str, count: int) -> LayerData:
+def _read_series(path: str, count: int, given: dict[str, Any]) -> LayerData:
     """Read all frames: one more axis, which comes first."""
     from napari_medurwkv.io import read_image
 
-    first = read_image(path, frame=0)
+    first = read_image(path, frame=0, **given)
     if first.geometry.source.format == "nifti":
         frames = _nifti_frames(path, count, first.geometry)
     else:
         frames = np.empty((count, *first.array.shape), first.array.dtype)
         frames[0] = first.array
         for index in range(1, count):
-            frames[index] = read_image(path, frame=index).array
+            frames[index] = read_image(path, frame=index, **given).array
     source = replace(first.geometry.source, frame=None)
     options = _placement(replace(first.geometry, source=source))
     options["scale"] = (1.0, *options["scale"])
     options["translate"] = (0.0, *options["translate"])
     options["units"] = ["pixel", *options["units"]]
     options["axis_labels"] = ("t", *options["axis_labels"])
-    options |= {"name": first.name, "rgb": first.rgb}
+    options |= {"name": _name(first), "rgb": first.rgb}
+    _block(options)["notes"] = list(first.notes)
     return frames, options, "image"
 
 
