@@ -259,6 +259,10 @@ class EditableMask:
         self._tell(edit)
         return edit
 
+    def start_classes(self, classes: Sequence[LabelClass]) -> None:
+        """Set the list of classes without a step: it was found, not edited."""
+        self._classes = tuple(classes)
+
     def replace_array(self, array: Any, name: str = "Data replaced") -> Edit | None:
         """Follow somebody who put another array in place of this one.
 

@@ -1,0 +1,296 @@
+"""How each tool of the catalogue is called with what a request says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medurwkv.correction.cut import cut_polygon
+from napari_medurwkv.correction.holes import fill_holes
+from napari_medurwkv.correction.interpolate import fill_between_slices
+from napari_medurwkv.correction.islands import (
+    keep_largest,
+    keep_picked,
+    remove_small,
+    split_islands,
+)
+from napari_medurwkv.correction.logical import combine
+from napari_medurwkv.correction.margin import grow, hollow, shrink
+from napari_medurwkv.correction.relabel import merge_classes, swap_classes
+from napari_medurwkv.correction.scribble_grow import grow_from_scribbles
+from napari_medurwkv.correction.smooth import smooth
+from napari_medurwkv.correction.split import split_at_waists, split_by_line
+from napari_medurwkv.errors import CorrectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.correction.scope import Block
+    from napari_medurwkv.correction.tools import Request
+    from napari_medurwkv.correction.watch import Watch
+
+
+def keep_largest_islands(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `keep_largest`."""
+    return keep_largest(
+        labels,
+        block.spacing,
+        classes=ask.classes,
+        count=int(ask.value("count")),
+        watch=watch,
+    )
+
+
+def remove_small_islands(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `remove_small`."""
+    return remove_small(
+        labels,
+        block.spacing,
+        smallest=float(ask.value("smallest")),
+        unit=ask.value("unit"),
+        classes=ask.classes,
+        watch=watch,
+    )
+
+
+def keep_picked_island(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `keep_picked`."""
+    point = block.point(ask.point or ())
+    return keep_picked(labels, block.spacing, point=point, watch=watch)
+
+
+def split_into_labels(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `split_islands`; new labels follow those of the whole mask."""
+    return split_islands(
+        labels,
+        block.spacing,
+        value=ask.target,
+        new_values=_fresh(labels, ask),
+        smallest_voxels=int(ask.value("smallest")),
+        watch=watch,
+    )
+
+
+def fill(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `fill_holes`."""
+    largest = float(ask.value("largest"))
+    by_slice = bool(ask.value("per_slice")) and labels.ndim == 3
+    return fill_holes(
+        labels,
+        block.spacing,
+        classes=ask.classes,
+        largest=largest if largest > 0 else None,
+        unit=ask.value("unit"),
+        per_slice=ask.axis if by_slice else None,
+        watch=watch,
+    )
+
+
+def smooth_surfaces(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `smooth`."""
+    return smooth(
+        labels,
+        block.spacing,
+        method=ask.value("method"),
+        mm=float(ask.value("mm")),
+        classes=ask.classes,
+        watch=watch,
+    )
+
+
+def grow_by(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `grow`."""
+    mm = float(ask.value("mm"))
+    return grow(labels, block.spacing, mm=mm, classes=ask.classes, watch=watch)
+
+
+def shrink_by(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `shrink`."""
+    mm = float(ask.value("mm"))
+    return shrink(labels, block.spacing, mm=mm, classes=ask.classes, watch=watch)
+
+
+def hollow_out(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `hollow`."""
+    return hollow(
+        labels,
+        block.spacing,
+        mm=float(ask.value("mm")),
+        classes=ask.classes,
+        shell=ask.value("shell"),
+        watch=watch,
+    )
+
+
+def interpolate(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `fill_between_slices` along the axis on screen."""
+    return fill_between_slices(
+        labels, block.spacing, axis=ask.axis, classes=ask.classes, watch=watch
+    )
+
+
+def grow_scribbles(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `grow_from_scribbles`."""
+    return grow_from_scribbles(
+        labels,
+        block.spacing,
+        image=block.of(ask.image),
+        scribbles=block.of(ask.scribbles),
+        method=ask.value("method"),
+        edges_mm=float(ask.value("edges_mm")),
+        watch=watch,
+    )
+
+
+def combine_with(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `combine` with another layer."""
+    watch.at(0)
+    other = block.of(ask.other) != 0
+    return combine(
+        labels,
+        block.spacing,
+        operation=ask.value("operation"),
+        target=ask.target,
+        other=other,
+    )
+
+
+def invert(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `combine` with "invert"."""
+    watch.at(0)
+    return combine(labels, block.spacing, operation="invert", target=ask.target)
+
+
+def merge(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `merge_classes`."""
+    watch.at(0)
+    into = int(ask.value("into"))
+    return merge_classes(labels, block.spacing, classes=_chosen(ask), into=into)
+
+
+def delete(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `merge_classes` into background."""
+    watch.at(0)
+    return merge_classes(labels, block.spacing, classes=_chosen(ask), into=0)
+
+
+def swap(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `swap_classes`."""
+    watch.at(0)
+    other = int(ask.value("other"))
+    return swap_classes(labels, block.spacing, first=ask.target, second=other)
+
+
+def split_by_drawn_line(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `split_by_line`."""
+    watch.at(0)
+    points, axis = _in_plane(block, ask)
+    return split_by_line(
+        labels, block.spacing, points=points, axis=axis, new_value=ask.fresh
+    )
+
+
+def split_waists(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `split_at_waists`; new labels follow those of the whole mask."""
+    watch.at(0)
+    return split_at_waists(
+        labels,
+        block.spacing,
+        value=ask.target,
+        new_values=_fresh(labels, ask),
+        smallest_mm=float(ask.value("smallest_mm")),
+    )
+
+
+def cut_with_polygon(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `cut_polygon`."""
+    watch.at(0)
+    corners, axis = _in_plane(block, ask)
+    return cut_polygon(
+        labels,
+        block.spacing,
+        corners=corners,
+        axis=axis,
+        side=ask.value("side"),
+        classes=ask.classes,
+    )
+
+
+def take_result(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Return the other layer; what of it is taken over is decided by the policy."""
+    watch.at(0)
+    other = block.of(ask.other)
+    if np.iinfo(other.dtype).max > np.iinfo(labels.dtype).max and other.size:
+        highest = int(other.max())
+        if highest > np.iinfo(labels.dtype).max:
+            raise CorrectionError(
+                f"A mask of type {labels.dtype} cannot hold the label {highest}; "
+                "convert the layer to a larger type first."
+            )
+    return other.astype(labels.dtype)
+
+
+def _chosen(ask: Request) -> Sequence[int]:
+    return (ask.target,) if ask.classes is None else ask.classes
+
+
+def _fresh(labels: NDArray[Any], ask: Request) -> range:
+    return range(ask.fresh, int(np.iinfo(labels.dtype).max) + 1)
+
+
+def _in_plane(block: Block, ask: Request) -> tuple[list[tuple[float, ...]], int | None]:
+    """Turn corners in the whole mask into corners in the plane across the cut."""
+    if not ask.path:
+        raise CorrectionError("Draw it over the mask first.")
+    flat = block.axis is not None or len(block.box) == 2
+    points = []
+    for corner in ask.path:
+        inside = [c - s.start for c, s in zip(corner, block.box, strict=True)]
+        drop = block.axis if block.axis is not None else ask.axis
+        if len(inside) == 3:
+            inside = [c for axis, c in enumerate(inside) if axis != drop]
+        points.append(tuple(float(c) for c in inside))
+    return points, None if flat else ask.axis

@@ -1,0 +1,431 @@
+"""The catalogue of tools: what each is called, what it asks for, and how it is run.
+
+Whoever shows tools, a panel or a command, reads names, hints, keys and parameters here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_medurwkv.correction import tool_runs as runs
+from napari_medurwkv.correction.scope import Block, Scope, run_in_scope
+from napari_medurwkv.correction.watch import SILENT, Watch
+from napari_medurwkv.errors import CorrectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.correction.mask import EditableMask, Prepared
+
+__all__ = ["TOOLS", "Need", "Parameter", "Request", "Tool", "find_tool", "work_out"]
+
+Need = Literal["image", "point", "line", "polygon", "scribbles", "layer"]
+"""What a tool wants beside numbers: the image; a picked voxel; a drawn line or polygon;
+strokes; another mask of the same shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One thing to choose.
+
+    Attributes
+    ----------
+    name : str
+        As the tool calls it.
+    title : str
+        As people read it.
+    default : float, str or bool
+        Whose type says what it is.
+    low, high : float
+        Ends of the range of a number.
+    choices : tuple of str
+        Of a text.
+    suffix : str
+        Unit of a number.
+    """
+
+    name: str
+    title: str
+    default: float | str | bool
+    low: float = 0.0
+    high: float = 1e6
+    choices: tuple[str, ...] = ()
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool of the catalogue.
+
+    Attributes
+    ----------
+    name : str
+        Identifier.
+    title : str
+        On its button and in the history.
+    hint : str
+        What it does, in a sentence.
+    run : callable
+        Gets labels, block and request; gives new labels.
+    parameters : tuple of Parameter
+        What can be chosen.
+    needs : tuple of Need
+        What else it wants.
+    reach : str or None
+        Parameter whose length in mm says how far it looks.
+    reach_times : float
+        What that length is multiplied by.
+    flat : bool
+        Whether it works on pictures and single slices.
+    target : bool
+        Whether it works on the chosen class only, not on a selection.
+    """
+
+    name: str
+    title: str
+    hint: str
+    run: Callable[[NDArray[Any], Block, Request, Watch], NDArray[Any]]
+    parameters: tuple[Parameter, ...] = ()
+    needs: tuple[Need, ...] = ()
+    reach: str | None = None
+    reach_times: float = 1.0
+    flat: bool = True
+    target: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What a tool is asked to do.
+
+    Attributes
+    ----------
+    tool : Tool
+        Which.
+    scope : Scope
+        Where.
+    values : mapping
+        From the names of the tool's parameters; what is missing has its default.
+    classes : tuple of int or None
+        Classes to treat; None for all.
+    target : int
+        The chosen class, for tools that change one.
+    fresh : int
+        First label that is not used yet.
+    axis : int
+        Axis across which slices are shown.
+    point : tuple of int or None
+        A picked voxel.
+    path : tuple of points or None
+        Corners of a line or polygon, as indices into the whole mask.
+    image, scribbles, other : array-like or None
+        Of the mask's shape.
+    """
+
+    tool: Tool
+    scope: Scope
+    values: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[int, ...] | None = None
+    target: int = 1
+    fresh: int = 2
+    axis: int = 0
+    point: tuple[int, ...] | None = None
+    path: tuple[tuple[float, ...], ...] | None = None
+    image: Any = None
+    scribbles: Any = None
+    other: Any = None
+
+    def value(self, name: str) -> Any:
+        """Return a parameter's value."""
+        defaults = {p.name: p.default for p in self.tool.parameters}
+        return self.values.get(name, defaults[name])
+
+
+def _mm(title: str, default: float, high: float = 50.0) -> Parameter:
+    return Parameter("mm", title, default, 0.1, high, suffix=" mm")
+
+
+_UNIT = Parameter("unit", "Counted in", "mm3", choices=("mm3", "voxels"))
+
+TOOLS: tuple[Tool, ...] = (
+    Tool(
+        "keep_largest",
+        "Keep largest",
+        "Keep the largest islands of each class and remove the others",
+        runs.keep_largest_islands,
+        (Parameter("count", "Islands to keep", 1, 1, 100),),
+    ),
+    Tool(
+        "remove_small",
+        "Remove small",
+        "Remove islands that are smaller than a size",
+        runs.remove_small_islands,
+        (Parameter("smallest", "Smaller than", 50.0, 0, 1e6), _UNIT),
+    ),
+    Tool(
+        "keep_picked",
+        "Keep picked",
+        "Click an island: the rest of its class is removed",
+        runs.keep_picked_island,
+        needs=("point",),
+    ),
+    Tool(
+        "split_islands",
+        "Split islands",
+        "Give each island of the chosen class a label of its own",
+        runs.split_into_labels,
+        (Parameter("smallest", "Leave out below (voxels)", 10, 1, 1e6),),
+        target=True,
+    ),
+    Tool(
+        "fill_holes",
+        "Fill holes",
+        "Fill background that a class encloses",
+        runs.fill,
+        (
+            Parameter("largest", "Up to (0: any size)", 0.0, 0, 1e6),
+            _UNIT,
+            Parameter("per_slice", "Slice by slice", False),
+        ),
+    ),
+    Tool(
+        "smooth",
+        "Smooth",
+        "Smooth surfaces; joint treats all classes together and leaves no gaps",
+        runs.smooth_surfaces,
+        (
+            Parameter(
+                "method",
+                "Method",
+                "median",
+                choices=("median", "opening", "closing", "gaussian", "joint"),
+            ),
+            _mm("Radius", 2.0, 20.0),
+        ),
+        reach="mm",
+        reach_times=3.0,
+    ),
+    Tool(
+        "grow",
+        "Grow",
+        "Grow classes into background by a distance",
+        runs.grow_by,
+        (_mm("By", 2.0),),
+        reach="mm",
+    ),
+    Tool(
+        "shrink",
+        "Shrink",
+        "Shrink classes by a distance",
+        runs.shrink_by,
+        (_mm("By", 1.0),),
+        reach="mm",
+    ),
+    Tool(
+        "hollow",
+        "Hollow",
+        "Turn classes into shells of a thickness",
+        runs.hollow_out,
+        (
+            Parameter(
+                "shell",
+                "Surface is the shell's",
+                "inside",
+                choices=("inside", "outside", "middle"),
+            ),
+            _mm("Thickness", 2.0),
+        ),
+        reach="mm",
+    ),
+    Tool(
+        "interpolate",
+        "Fill between slices",
+        "Draw on some slices: those between are filled in by interpolation",
+        runs.interpolate,
+        flat=False,
+    ),
+    Tool(
+        "grow_scribbles",
+        "Grow from strokes",
+        "Draw a few strokes per class, and some for background: they spread",
+        runs.grow_scribbles,
+        (
+            Parameter(
+                "method",
+                "Method",
+                "watershed",
+                choices=("watershed", "random walker"),
+            ),
+            Parameter("edges_mm", "Scale of edges", 1.0, 0.2, 10, suffix=" mm"),
+        ),
+        needs=("image", "scribbles"),
+    ),
+    Tool(
+        "logical",
+        "Combine",
+        "Change the chosen class by a mask in another layer",
+        runs.combine_with,
+        (
+            Parameter(
+                "operation",
+                "Operation",
+                "add",
+                choices=("copy", "add", "subtract", "intersect"),
+            ),
+        ),
+        needs=("layer",),
+        target=True,
+    ),
+    Tool(
+        "invert",
+        "Invert",
+        "Give background to the chosen class, and its voxels to background",
+        runs.invert,
+        target=True,
+    ),
+    Tool(
+        "merge",
+        "Merge into",
+        "Turn the selected classes into another one",
+        runs.merge,
+        (Parameter("into", "Label", 1, 1, 65535),),
+    ),
+    Tool(
+        "delete",
+        "Delete label",
+        "Turn the selected classes into background",
+        runs.delete,
+    ),
+    Tool(
+        "swap",
+        "Swap",
+        "Exchange the chosen class with another one",
+        runs.swap,
+        (Parameter("other", "With label", 2, 1, 65535),),
+        target=True,
+    ),
+    Tool(
+        "split_line",
+        "Split by line",
+        "Draw a line over an object: the smaller part gets a new label",
+        runs.split_by_drawn_line,
+        needs=("line",),
+    ),
+    Tool(
+        "split_waists",
+        "Split at waists",
+        "Split touching objects of the chosen class where they are narrow",
+        runs.split_waists,
+        (Parameter("smallest_mm", "Depth of a waist", 1.0, 0.1, 20, suffix=" mm"),),
+        target=True,
+    ),
+    Tool(
+        "cut",
+        "Cut with polygon",
+        "Draw a polygon: what lies inside or outside is removed, through the scope",
+        runs.cut_with_polygon,
+        (Parameter("side", "Remove", "inside", choices=("inside", "outside")),),
+        needs=("polygon",),
+    ),
+    Tool(
+        "take_result",
+        "Take over result",
+        "Bring a new result of the network into this mask; your edits are protected",
+        runs.take_result,
+        (
+            Parameter(
+                "policy",
+                "Policy",
+                "keep mine",
+                choices=("keep mine", "fill only empty", "overwrite"),
+            ),
+        ),
+        needs=("layer",),
+    ),
+)
+"""All tools, in the order in which they are shown."""
+
+
+def find_tool(name: str) -> Tool:
+    """Return a tool by its name."""
+    return next(tool for tool in TOOLS if tool.name == name)
+
+
+_MISSING = {
+    "image": "This tool needs the image: choose its layer first.",
+    "point": "Click a voxel of an island first.",
+    "line": "Draw a line over the object first.",
+    "polygon": "Draw a polygon first.",
+    "scribbles": "Draw some strokes first.",
+    "layer": "Choose the other labels layer first.",
+}
+
+
+def work_out(mask: EditableMask, request: Request, watch: Watch = SILENT) -> Prepared:
+    """Run a tool and work out the edit that it makes; changes nothing.
+
+    Parameters
+    ----------
+    mask : EditableMask
+        What it works on.
+    request : Request
+        What to do.
+    watch : Watch
+        Told how far it is.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    CorrectionError
+        If something is missing, or the tool cannot do it.
+    CancelledError
+        If it was cancelled.
+    """
+    tool, scope = request.tool, request.scope
+    given = {
+        "image": request.image,
+        "point": request.point,
+        "line": request.path,
+        "polygon": request.path,
+        "scribbles": request.scribbles,
+        "layer": request.other,
+    }
+    for need in tool.needs:
+        if given[need] is None:
+            raise CorrectionError(_MISSING[need])
+    for name in ("image", "scribbles", "other"):
+        array = getattr(request, name)
+        if array is not None and tuple(array.shape) != tuple(mask.array.shape):
+            raise CorrectionError(
+                f"The other layer has the shape {tuple(array.shape)}, the mask "
+                f"{tuple(mask.array.shape)}; choose one on the same grid."
+            )
+    reach = 0.0
+    if tool.reach is not None:
+        reach = float(request.value(tool.reach)) * tool.reach_times
+    version = mask.version
+    after = run_in_scope(
+        mask.array,
+        scope,
+        mask.spacing,
+        lambda labels, block: tool.run(labels, block, request, watch),
+        reach=reach,
+    )
+    model = tool.name == "take_result"
+    prepared = mask.prepare(
+        tool.title,
+        scope.box,
+        np.asarray(after, mask.array.dtype),
+        source="model" if model else "tool",
+        policy=request.value("policy") if model else "keep mine",
+    )
+    # Painted on meanwhile: then `enter` refuses it.
+    prepared.version = version
+    return prepared
