@@ -1,4 +1,4 @@
-"""The correction of one labels layer: mask, history, autosave, numbers, review marks."""
+"""The correction of one labels layer: mask, history, autosave, numbers, review."""
 
 from __future__ import annotations
 
