@@ -38,6 +38,20 @@ def test_deciding_in_the_ring_gives_the_same_mask(
     np.testing.assert_array_equal(fast, slow)
 
 
+def test_tta_averages_over_mirror_images(card, model, networks, image, rng):
+    """The mask of the mirrored picture is the mirrored mask, which it is not else."""
+    array = rng.random((75, 60)).astype(np.float32)
+    fake = model(networks["convolution"](1, 3), card(output_values=(0, 1, 2)))
+    plain = segment(image(array), fake, device="cpu")
+    result = segment(image(array), fake, device="cpu", tta=True)
+    assert result.record.parameters["tta"] is True
+    assert plain.record.parameters["tta"] is False
+    assert np.mean(result.labels != plain.labels) > 0.01
+    flipped = segment(image(array[:, ::-1].copy()), fake, device="cpu", tta=True)
+    # Only rounding tells the two apart.
+    assert np.mean(result.labels != flipped.labels[:, ::-1]) < 1e-3
+
+
 @pytest.mark.parametrize("shape", [(20, 90), (75, 60)])
 @pytest.mark.parametrize("overlap", [0, 0.5, 0.75])
 def test_logits_equal_a_plain_float64_reference(

@@ -42,6 +42,8 @@ class Decision:
         self._outputs = card.output_values
         self._values = sorted(set(card.output_values))
         self._dtype = label_dtype(card)
+        # torch computes little with uint16.
+        self._type = torch.uint8 if self._dtype == np.uint8 else torch.int32
         self._inside = None
         if inside and card.instances is not None:
             self._inside = card.instances.inside_channel
@@ -86,8 +88,8 @@ class Decision:
             merged.append(each[self._inside])
         return torch.stack(merged)
 
-    def labels(self, scores: Tensor) -> NDArray[Any]:
-        """Choose the mask value of each pixel.
+    def choose(self, scores: Tensor) -> Tensor:
+        """Choose the mask value of each pixel, where the scores lie.
 
         softmax: the value with the largest score. sigmoid: among the values other than
         0, the one with the largest score, where that exceeds the threshold.
@@ -99,25 +101,33 @@ class Decision:
 
         Returns
         -------
-        ndarray of uint8 or uint16, shape (rows, columns)
+        Tensor of uint8 or int32, shape (rows, columns)
         """
         count = len(self._values)
         if self._softmax:
             if count == 2:
-                best = (scores[1] > scores[0]).to(torch.uint8)
-            else:
-                # On the CPU, max is many times faster than argmax; both take the first.
-                best = scores[:count].max(0).indices
-                best = best.to(torch.uint8) if count <= 256 else best
-            labels: NDArray[Any] = self._table[best.cpu().numpy()]
-            return labels
+                return self._lookup((scores[1] > scores[0]).to(torch.uint8), 0)
+            # On the CPU, max is many times faster than argmax; both take the first.
+            return self._lookup(scores[:count].max(0).indices, 0)
         first = 1 if self._values[0] == 0 else 0
         if first == count:
-            return np.zeros(tuple(scores.shape[1:]), self._dtype)
+            return torch.zeros(scores.shape[1:], dtype=self._type, device=scores.device)
         largest, best = scores[first:count].max(0)
-        chosen: NDArray[Any] = self._table[first:][best.cpu().numpy()]
-        chosen[(largest <= self._threshold).cpu().numpy()] = 0
+        chosen = self._lookup(best, first)
+        chosen[largest <= self._threshold] = 0
         return chosen
+
+    def labels(self, scores: Tensor) -> NDArray[Any]:
+        """Choose as `choose`; an array of uint8 or uint16 on the host."""
+        labels: NDArray[Any] = self.choose(scores).cpu().numpy()
+        return labels.astype(self._dtype, copy=False)
+
+    def _lookup(self, best: Tensor, first: int) -> Tensor:
+        values = self._values[first:]
+        if values == list(range(len(values))):
+            return best.to(self._type)
+        table = torch.tensor(values, dtype=self._type, device=best.device)
+        return table[best.long()]
 
     def inside(self, scores: Tensor) -> NDArray[np.uint8]:
         """Return the interior probability of each pixel in 255 steps."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_medurwkv.errors import CheckpointError, MedurwkvError
+from napari_medurwkv.inference.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.inference.device import DeviceChoice
 
-__all__ = ["Predictor", "evaluating"]
+__all__ = ["MIRRORED", "Predictor", "evaluating"]
 
 BATCH = {"cpu": 1, "mps": 4, "cuda": 16}
 """Windows at once: on the CPU more bring nothing, and one can be cancelled sooner."""
+MIRRORED = ((), (-1,), (-2,), (-2, -1))
+"""Test-time augmentation: as it is, and mirrored along either axis or both."""
+MANY_BATCHES = 10
+"""A recording costs as much time as a few batches."""
 
 
 class Predictor:
@@ -42,6 +47,9 @@ class Predictor:
         Test-time augmentation: each window is computed once per entry, mirrored along
         those axes of it (negative numbers), and the results are averaged. By default
         it is computed once, as it is.
+    expected : int
+        Windows that are to come. Where they are many, a CUDA device replays a recording
+        of the network instead of launching its kernels one by one.
 
     Attributes
     ----------
@@ -61,6 +69,7 @@ class Predictor:
         choice: DeviceChoice,
         outputs: int,
         flips: tuple[tuple[int, ...], ...] = ((),),
+        expected: int = 0,
     ) -> None:
         self._network = network
         self._outputs = outputs
@@ -71,6 +80,9 @@ class Predictor:
         kind = choice.device.partition(":")[0]
         self.batch = BATCH[kind]
         self._half = kind == "cuda" and torch.cuda.is_bf16_supported()
+        many = expected * len(flips) >= MANY_BATCHES * self.batch
+        self._record = kind == "cuda" and many
+        self._replay: Replay | None = None
         try:
             network.to(choice.device)
         except torch.OutOfMemoryError:
@@ -132,7 +144,11 @@ class Predictor:
             problem = ""
             try:
                 logits = self._forward(part)
-                results.append(logits.cpu() if self.host else logits)
+                if self.host:
+                    logits = logits.cpu()
+                elif self._replay is not None and len(part) < len(windows):
+                    logits = logits.clone()  # the next part overwrites it
+                results.append(logits)
             except torch.OutOfMemoryError:
                 problem = "memory"
             except (RuntimeError, NotImplementedError) as error:
@@ -141,6 +157,7 @@ class Predictor:
                 left = left[len(part) :]
             elif problem == "memory" and len(part) > 1:
                 self.batch = max(1, len(part) // 2)
+                self._replay = None
                 one = self.batch == 1
                 count = "one window" if one else f"{self.batch} windows"
                 self.steps.append(f"out of memory: {count} at once")
@@ -155,24 +172,51 @@ class Predictor:
         return torch.cat([r.to(results[-1].device) for r in results])
 
     def _forward(self, windows: list[Tensor]) -> Tensor:
+        if self._record and len(windows) == self.batch and self._replay is None:
+            self._start_replay(windows)
+        if self._replay is not None:
+            with torch.inference_mode():
+                return self._replay(windows)
         if len(windows) == 1:
             batch = windows[0].to(self.device, non_blocking=True)[None]
         else:
             batch = torch.stack([w.to(self.device, non_blocking=True) for w in windows])
-        context: Any = contextlib.nullcontext()
-        if self._half:
-            context = torch.autocast("cuda", dtype=torch.bfloat16)
-        with torch.inference_mode(), context:
-            logits = self._network(batch)
-        expected = (len(windows), self._outputs, *batch.shape[2:])
+        logits = self._logits(batch)
+        self._check(logits, batch)
+        result: Tensor = logits.float()
+        return result
+
+    def _check(self, logits: Any, batch: Tensor) -> None:
+        expected = (len(batch), self._outputs, *batch.shape[2:])
         shape = tuple(getattr(logits, "shape", ()))
         if shape != expected:
             raise CheckpointError(
                 f"The network's output has the shape {shape}, the card promises "
                 f"{expected}; network and card do not belong together."
             )
-        result: Tensor = logits.float()
-        return result
+
+    def _logits(self, batch: Tensor) -> Any:
+        context: Any = contextlib.nullcontext()
+        if self._half:
+            # Weights cast for one recording must not be kept for another.
+            context = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
+        with torch.inference_mode(), context:
+            return self._network(batch)
+
+    def _start_replay(self, windows: list[Tensor]) -> None:
+        """Record the network; a network that cannot be recorded is launched."""
+        self._record = False
+        batch = torch.stack([w.to(self.device) for w in windows])
+        self._check(self._logits(batch), batch)
+        try:
+            with torch.inference_mode():
+                self._replay = Replay(lambda x: self._logits(x).float(), batch)
+        except torch.OutOfMemoryError:
+            self._record = True  # at a smaller batch
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            self.steps.append(f"the network could not be recorded ({reason})")
 
     def _explain(self, error: Exception) -> str:
         """Turn an error of the device into a step; pass any other on."""
@@ -192,7 +236,8 @@ class Predictor:
             raise _no_memory()
         self.steps.append(f"{reason}: went on with the CPU")
         self.device, self.batch, self._half = "cpu", BATCH["cpu"], False
-        self.host = False
+        self.host = self._record = False
+        self._replay = None
         self._network.to("cpu")
         _empty_cache()
 

@@ -29,6 +29,8 @@ class RunFacts:
         Of neighbouring windows.
     instances : bool
         Whether objects were numbered.
+    tta : bool
+        Whether windows were averaged over their mirror images.
     complete : bool
         Whether no window is missing.
     fraction : float
@@ -46,6 +48,7 @@ class RunFacts:
     predictor: Predictor
     overlap: float
     instances: bool
+    tta: bool
     complete: bool
     fraction: float
     started: datetime.datetime
@@ -81,6 +84,7 @@ def make_record(facts: RunFacts) -> RunRecord:
                 "patch_size": list(card.patch_size),
                 "overlap": facts.overlap,
                 "instances": facts.instances,
+                "tta": facts.tta,
                 "precision": facts.predictor.precision,
                 "requested_device": facts.choice.requested,
                 # Grids are (planes, rows, columns), along and across this axis.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.windows import WindowGrid
     from napari_medurwkv.kernels import WindowKernels
 
-__all__ = ["Ring", "add_window"]
+__all__ = ["Ring", "add_window", "refuse_unless"]
 
 
 class Ring:
@@ -49,7 +49,13 @@ class Ring:
         self._shares = [[torch.from_numpy(w) for w in a.weights] for a in grid.axes]
         if self._picture:
             self._shares.insert(1, list(one))
+        self._sound = torch.ones((), dtype=torch.bool, device=device)
         self._to(self._sums.device)
+
+    @property
+    def sound(self) -> Tensor:
+        """Whether all averages taken so far were finite; lies where the sums lie."""
+        return self._sound
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,16 +126,20 @@ class Ring:
         Raises
         ------
         MedurwkvError
-            If the network produced infinite or undefined numbers.
+            If the network produced infinite or undefined numbers. On a device nobody
+            waits to know: see `sound`.
         """
         kernels = self._kernels()
         if kernels is None:
             averages = self._take(first, end)
             # Extremes take one pass and no second array; NaN comes through as NaN.
-            finite = bool(torch.isfinite(torch.stack(averages.aminmax())).all())
+            finite = torch.isfinite(torch.stack(averages.aminmax())).all()
+            self._sound = self._sound & finite
+            if self._sums.device.type == "cpu":
+                refuse_unless(bool(finite))
         else:
-            averages, finite = kernels.take(self._sums, first, end)
-        _refuse_unless(finite)
+            averages, good = kernels.take(self._sums, first, end)
+            refuse_unless(good)
         return averages.squeeze(2) if self._picture else averages
 
     def labels(self, first: int, end: int, values: NDArray[Any]) -> NDArray[Any]:
@@ -160,11 +170,11 @@ class Ring:
             # On the CPU, max is many times faster than argmax; both take the first.
             best = averages.max(0).indices
             best = best.to(torch.uint8) if len(values) <= 256 else best
-            _refuse_unless(bool(finite))
+            refuse_unless(bool(finite))
             labels = values[best.cpu().numpy()]
         else:
             labels, sound = kernels.labels(self._sums, first, end, values)
-            _refuse_unless(sound)
+            refuse_unless(sound)
         return labels[:, 0] if self._picture else labels
 
     # ------------------------------------------------------- without the kernels
@@ -174,6 +184,7 @@ class Ring:
 
     def _to(self, device: torch.device) -> None:
         self._sums = self._sums.to(device)
+        self._sound = self._sound.to(device)
         self._shares = [[s.to(device) for s in axis] for axis in self._shares]
 
     def _add(self, window: Tensor, shares: list[Tensor], firsts: list[int]) -> None:
@@ -235,7 +246,14 @@ def add_window(
     return ring.add(place, logits.cpu())
 
 
-def _refuse_unless(finite: bool) -> None:
+def refuse_unless(finite: bool) -> None:
+    """Raise where the network's numbers are no basis for a mask.
+
+    Raises
+    ------
+    MedurwkvError
+        With the sentence for it.
+    """
     if not finite:
         raise MedurwkvError(
             "The network produced infinite or undefined numbers on this image, so "

@@ -9,35 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_medurwkv.errors import (
     CancelledError,
     CheckpointError,
-    DeviceError,
     ImageError,
 )
 from napari_medurwkv.inference.checks import check_image, check_out
-from napari_medurwkv.inference.decide import Decision, label_dtype
+from napari_medurwkv.inference.decide import label_dtype
 from napari_medurwkv.inference.device import choose_device
-from napari_medurwkv.inference.intensity import fit_intensity
 from napari_medurwkv.inference.plan import make_plan
-from napari_medurwkv.inference.predictor import Predictor, evaluating
+from napari_medurwkv.inference.predictor import MIRRORED, Predictor, evaluating
 from napari_medurwkv.inference.record import RunFacts, make_record
 from napari_medurwkv.inference.result import Progress, Segmentation
-from napari_medurwkv.inference.ring import Ring, add_window
-from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter, MaskPlanes
-from napari_medurwkv.inference.slices import windows_of_plane
+from napari_medurwkv.inference.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from napari_medurwkv.checkpoints import Model
-    from napari_medurwkv.inference.plan import Plan
-    from napari_medurwkv.inference.sinks import Region, Writer
     from napari_medurwkv.io import Image
 
 __all__ = ["segment"]
@@ -50,6 +42,7 @@ def segment(
     device: str = "auto",
     overlap: float | None = None,
     instances: bool = False,
+    tta: bool = False,
     frame: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -77,6 +70,8 @@ def segment(
         Of neighbouring windows, 0 to 0.95; the card's by default.
     instances : bool
         Number single objects instead of naming classes.
+    tta : bool
+        Test-time augmentation: average each window over its four mirror images.
     frame : int, optional
         Which frame of a 4D file.
     progress : callable, optional
@@ -123,9 +118,15 @@ def segment(
         labels[...] = 0
     choice = choose_device(device)
 
-    run = _Run(plan, labels, loaded, clock, progress, cancel)
+    run = Run(plan, labels, loaded, clock, progress, cancel)
     with evaluating(loaded.network):
-        predictor = Predictor(loaded.network, choice, len(card.output_values))
+        predictor = Predictor(
+            loaded.network,
+            choice,
+            len(card.output_values),
+            MIRRORED if tta else ((),),
+            expected=plan.windows,
+        )
         complete = run.work(picture, predictor, instances)
     if not complete and not keep_partial:
         raise CancelledError(
@@ -140,6 +141,7 @@ def segment(
         predictor=predictor,
         overlap=chosen_overlap,
         instances=instances,
+        tta=tta,
         complete=complete,
         fraction=run.done / plan.windows,
         started=started,
@@ -187,120 +189,3 @@ def _as_model(model: Model | str | Path) -> Model:
 
         return load_model(model)
     return model
-
-
-class _CancelledEarlyError(Exception):
-    """Cancelled before the first window."""
-
-
-class _Run:
-    """One run under way: counts windows, asks for cancellation, tells progress."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        labels: Any,
-        model: Model,
-        clock: float,
-        progress: Callable[[Progress], None] | None,
-        cancel: Callable[[], bool] | None,
-    ) -> None:
-        self.done = 0
-        self._plan = plan
-        self._labels = labels
-        self._model = model
-        self._clock = clock
-        self._progress = progress
-        self._cancel = cancel or (lambda: False)
-
-    def work(self, image: Image, predictor: Predictor, instances: bool) -> bool:
-        """Compute all windows; return whether none is missing."""
-        card, plan = self._model.card, self._plan
-        try:
-            scale = fit_intensity(
-                card.intensity,
-                plan.image_array(image),
-                planes=plan.axis is not None,
-                check=self._check,
-            )
-        except _CancelledEarlyError:
-            return False
-        source = plan.source(image, card, scale)
-        decision = Decision(card, interpolated=plan.resampled, inside=instances)
-        writer = self._writer(decision, instances)
-        sink = plan.sink(writer)
-        ring = Ring(plan.grid, len(card.output_values))
-        values = None if plan.resampled else decision.direct
-
-        windows = (
-            (plane, *window)
-            for plane in plan.planes
-            for window in windows_of_plane(
-                source, plane, plan.grid, lambda: predictor.device
-            )
-        )
-        try:
-            with torch.inference_mode():
-                for batch in self._batches(windows, predictor):
-                    logits = predictor([window for *_, window in batch])
-                    for (plane, row, column, _), one in zip(batch, logits, strict=True):
-                        ready = add_window(ring, predictor, (row, column), one)
-                        final: list[Region] = []
-                        if ready is None:
-                            pass
-                        elif values is not None and isinstance(writer, LabelWriter):
-                            labels = ring.labels(*ready, values)
-                            final = writer.write_labels(plane, *ready, labels)
-                        else:
-                            scores = decision.scores(ring.take(*ready))
-                            final = sink.put(plane, *ready, scores)
-                        self.done += 1
-                        self._tell(final)
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                "The GPU ran out of memory beside the network; close other programs "
-                "that use it, or choose cpu."
-            ) from error
-        if self.done < plan.windows:
-            final = writer.finish()
-            if final:
-                self._tell(final)
-            return False
-        return True
-
-    def _writer(self, decision: Decision, instances: bool) -> Writer:
-        out = MaskPlanes(self._labels, self._plan.axis)
-        recipe = self._model.card.instances
-        if instances and recipe is not None:
-            return InstanceWriter(out, decision, recipe)
-        return LabelWriter(out, decision)
-
-    def _batches(
-        self, windows: Iterator[tuple[int, int, int, Tensor]], predictor: Predictor
-    ) -> Iterator[list[tuple[int, int, int, Tensor]]]:
-        """Group windows; stop at once when the run is cancelled."""
-        batch: list[tuple[int, int, int, Tensor]] = []
-        while True:
-            if self._cancel():
-                return
-            window = next(windows, None)
-            if window is not None:
-                batch.append(window)
-            full = len(batch) >= predictor.windows_at_once
-            if batch and (window is None or full):
-                yield batch
-                batch = []
-            if window is None:
-                return
-
-    def _check(self) -> None:
-        if self._cancel():
-            raise _CancelledEarlyError
-
-    def _tell(self, final: list[Region]) -> None:
-        if self._progress is None:
-            return
-        seconds = time.perf_counter() - self._clock
-        regions = [self._plan.display_region(r) for r in final]
-        for region in regions or (None,):
-            self._progress(Progress(self.done, self._plan.windows, region, seconds))

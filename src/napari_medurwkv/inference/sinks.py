@@ -13,9 +13,13 @@ import numpy as np
 import torch
 
 from napari_medurwkv.inference.instances import separate_objects
+from napari_medurwkv.inference.pending import Pending
 from napari_medurwkv.inference.resample import resample
+from napari_medurwkv.inference.ring import refuse_unless
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -77,12 +81,15 @@ class Writer(Protocol):
         ...
 
     def finish(self) -> list[Region]:
-        """Use what has come of a plane that will not be completed."""
+        """Use what has come; nothing more will."""
         ...
 
 
 class LabelWriter:
     """Writes class values.
+
+    Values that are chosen on a GPU come to the host while it computes on: rows are
+    final a little later than they are written.
 
     Parameters
     ----------
@@ -90,26 +97,48 @@ class LabelWriter:
         The mask.
     decision : Decision
         How scores become values.
+    sound : callable
+        Gives `Ring.sound`: no row is final that was made of undefined numbers.
     """
 
-    def __init__(self, out: MaskPlanes, decision: Decision) -> None:
+    def __init__(
+        self, out: MaskPlanes, decision: Decision, sound: Callable[[], Tensor]
+    ) -> None:
         self._out = out
         self._decision = decision
+        self._sound = sound
+        self._pending = Pending()
 
     def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
-        """Take rows of one plane; they are final at once."""
-        return self.write_labels(plane, first, end, self._decision.labels(scores))
+        """Take rows of one plane; return what is final now."""
+        if scores.device.type == "cpu":
+            labels = self._decision.labels(scores)
+            return self.write_labels(plane, first, end, labels)
+        chosen = self._decision.choose(scores)
+
+        def take(labels: Tensor, sound: Tensor) -> list[Region]:
+            refuse_unless(bool(sound))
+            self._out.put(plane, first, end, labels.numpy())
+            return [Region(plane, first, end)]
+
+        self._pending.order((chosen, self._sound()), take)
+        return self._collect(everything=False)
 
     def write_labels(
         self, plane: int, first: int, end: int, labels: NDArray[Any]
     ) -> list[Region]:
         """Take rows of one plane that have been decided; they are final at once."""
+        earlier = self._collect(everything=True)
         self._out.put(plane, first, end, labels)
-        return [Region(plane, first, end)]
+        return [*earlier, Region(plane, first, end)]
 
     def finish(self) -> list[Region]:
-        """Nothing is held back."""
-        return []
+        """Wait for what is under way."""
+        return self._collect(everything=True)
+
+    def _collect(self, *, everything: bool) -> list[Region]:
+        found = self._pending.collect(everything=everything)
+        return [region for regions in found for region in regions]
 
 
 class InstanceWriter:
@@ -127,11 +156,18 @@ class InstanceWriter:
         How scores become foreground and interior.
     recipe : InstanceRecipe
         How objects are told apart.
+    sound : callable
+        As for `LabelWriter`.
     """
 
     def __init__(
-        self, out: MaskPlanes, decision: Decision, recipe: InstanceRecipe
+        self,
+        out: MaskPlanes,
+        decision: Decision,
+        recipe: InstanceRecipe,
+        sound: Callable[[], Tensor],
     ) -> None:
+        self._sound = sound
         self._out = out
         self._decision = decision
         self._recipe = recipe
@@ -146,6 +182,7 @@ class InstanceWriter:
         """Take rows of one plane; with its last row, the plane is final."""
         self._foreground[first:end] = self._decision.labels(scores) > 0
         self._inside[first:end] = self._decision.inside(scores)
+        refuse_unless(bool(self._sound()))
         self._plane, self._rows = plane, end
         return self.finish() if end == self._out.shape[1] else []
 

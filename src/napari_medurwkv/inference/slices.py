@@ -11,7 +11,7 @@ from napari_medurwkv.inference.resample import resample
 from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.resample import Taps
     from napari_medurwkv.inference.windows import WindowGrid
 
-__all__ = ["PlanarSource", "Source", "VolumeSource", "windows_of_plane"]
+__all__ = [
+    "PlanarSource",
+    "Source",
+    "VolumeSource",
+    "bands_of_plane",
+    "windows_of_band",
+]
 
 
 Standard = tuple[tuple[float, ...], tuple[float, ...]]
@@ -234,10 +240,10 @@ def _channels_first(values: Any, rgb: bool, scale: IntensityScale) -> Tensor:
     return torch.from_numpy(scale.apply(values))
 
 
-def windows_of_plane(
-    source: Source, plane: int, grid: WindowGrid, device: Callable[[], str]
-) -> Iterator[tuple[int, int, Tensor]]:
-    """Cut one working plane into windows, in reading order.
+def bands_of_plane(
+    source: Source, plane: int, grid: WindowGrid, *, pinned: bool = False
+) -> Iterator[tuple[int, Tensor]]:
+    """Give the rows that the windows of each row position need.
 
     Where a window is larger than the plane, the plane is reflected at its borders.
 
@@ -249,15 +255,15 @@ def windows_of_plane(
         Number of the working plane.
     grid : WindowGrid
         Its windows.
-    device : callable
-        Says where the windows shall lie now; each band of rows is copied there once.
+    pinned : bool
+        Whether the rows shall lie where CUDA can fetch them without being waited for.
 
     Yields
     ------
-    row, column : int
-        Numbers of the window's row and column position.
-    window : Tensor of float32, shape (channels, patch rows, patch columns)
-        A view of the band.
+    row : int
+        Number of the windows' row position.
+    band : Tensor of float32, shape (channels, patch rows, columns)
+        On the CPU.
     """
     rows, columns = grid.rows.reflection(), grid.columns.reflection()
     for row in range(len(grid.rows.starts)):
@@ -266,7 +272,19 @@ def windows_of_plane(
             band = band.index_select(1, torch.from_numpy(rows))
         if columns is not None:
             band = band.index_select(2, torch.from_numpy(columns))
-        band = band.to(device())
-        for column, start in enumerate(grid.columns.starts):
-            left = max(start, 0)
-            yield row, column, band[:, :, left : left + grid.columns.patch]
+        yield row, band.contiguous().pin_memory() if pinned else band
+
+
+def windows_of_band(band: Tensor, grid: WindowGrid) -> Iterator[tuple[int, Tensor]]:
+    """Cut rows into windows, from left to right.
+
+    Yields
+    ------
+    column : int
+        Number of the window's column position.
+    window : Tensor of float32, shape (channels, patch rows, patch columns)
+        A view of the band.
+    """
+    for column, start in enumerate(grid.columns.starts):
+        left = max(start, 0)
+        yield column, band[:, :, left : left + grid.columns.patch]
