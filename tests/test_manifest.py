@@ -97,7 +97,7 @@ def test_readers_claim_only_what_napari_does_not_read(manifest):
     patterns = {p for r in manifest.contributions.readers for p in r.filename_patterns}
     from napari_medurwkv.io import supported_suffixes
 
-    pictures = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+    pictures = {".zarr", ".png", ".jpg", ".jpeg", ".tif", ".tiff"}
     assert patterns == {f"*{s}" for s in supported_suffixes() if s not in pictures}
     assert all(r.accepts_directories for r in manifest.contributions.readers)
 

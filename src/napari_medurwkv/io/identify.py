@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from napari_medurwkv.errors import ImageError
 from napari_medurwkv.io.metaimage import is_metaimage
 from napari_medurwkv.io.mgh import is_mgh
+from napari_medurwkv.io.zarr_image import is_zarr
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Format", "identify", "supported_suffixes"]
 
-Format = Literal["nifti", "nrrd", "metaimage", "mgh", "dicom", "raster", "tiff"]
+Format = Literal["nifti", "nrrd", "metaimage", "mgh", "dicom", "zarr", "raster", "tiff"]
 
 _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii", ".nii.gz"),
@@ -21,6 +22,7 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "metaimage": (".mha", ".mhd"),
     "mgh": (".mgh", ".mgz", ".mgh.gz"),
     "dicom": (".dcm", ".dicom", ".ima"),
+    "zarr": (".zarr",),
     "raster": (".png", ".jpg", ".jpeg"),
     "tiff": (".tif", ".tiff"),
 }
@@ -44,7 +46,7 @@ def identify(path: Path) -> Format:
     Parameters
     ----------
     path : Path
-        A file, or a folder of DICOM files.
+        A file, a folder of DICOM files, or an OME-Zarr folder.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def identify(path: Path) -> Format:
     if not path.exists():
         raise ImageError(f"{path} does not exist.")
     if path.is_dir():
-        return "dicom"
+        return "zarr" if is_zarr(path) else "dicom"
     try:
         with path.open("rb") as stream:
             start = stream.read(352)

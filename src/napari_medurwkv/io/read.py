@@ -30,6 +30,11 @@ from napari_medurwkv.io.nrrd import (
 )
 from napari_medurwkv.io.raster import read_raster
 from napari_medurwkv.io.tiff import read_tiff, tiff_frame_count
+from napari_medurwkv.io.zarr_image import (
+    is_zarr_label,
+    read_zarr,
+    zarr_frame_count,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,6 +163,8 @@ def is_label_file(path: str | Path, *, series: str | int | None = None) -> bool:
         return True
     if kind == "dicom":
         return is_dicom_segmentation(file, series=series)
+    if kind == "zarr":
+        return is_zarr_label(file)
     return file.is_file() and bool(names_beside(file))
 
 
@@ -186,6 +193,7 @@ def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
         "metaimage": metaimage_frame_count,
         "mgh": mgh_frame_count,
         "tiff": tiff_frame_count,
+        "zarr": zarr_frame_count,
     }
     count = counts.get(kind)
     return 1 if count is None else count(file)
@@ -213,6 +221,8 @@ def _read(path: Path, options: _Options) -> Image:
             )
         if options.series is not None:
             raise ImageError(f"{path} is one image: leave the option series out.")
+        if kind == "zarr":
+            return read_zarr(path, frame=frame, labels=labels)
         if kind == "nifti":
             return read_nifti(path, frame=frame)
         if kind == "tiff":

@@ -158,6 +158,8 @@ def labels_layer(mask: Image) -> LayerData:
 def _is_ours(path: Path) -> bool:
     if not path.is_dir():
         return path.name.lower().endswith(_SUFFIXES)
+    if path.name.lower().endswith(".zarr"):
+        return True
     for file in islice(path.rglob("*"), _PEEK):
         if file.is_file() and _is_dicom(file):
             return True
