@@ -38,7 +38,7 @@ def case(card, volume_card, model, networks, image, rng):
 def test_time_is_that_of_the_windows(case):
     picture, fake = case
     forecast = foresee(picture, fake, device="cpu")
-    assert forecast.windows == 6 * 12 * 5
+    assert forecast.windows == 12 * 12 * 5
     assert fake.network.calls < 10
     # Everything but the naps is small, unless the computer is very busy.
     assert NAP <= forecast.seconds / forecast.windows < 3 * NAP

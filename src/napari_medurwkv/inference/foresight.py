@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,12 +172,19 @@ def _calibrate(
     # Planes in a row from the middle: the first one reads its neighbours too.
     middle = len(plan.planes) // 2
     numbers = plan.planes[middle : middle + 3] or plan.planes[:1]
+    positions = len(plan.grid.rows.starts)
     bands: list[tuple[int, Tensor]] = []
     laps = []
     for number in numbers:
-        bands = list(bands_of_plane(source, number, plan.grid))
-        laps.append(clock.lap())
-        if sum(laps) > 2:
+        each = []
+        bands = []
+        for band_of_row in islice(bands_of_plane(source, number, plan.grid), 4):
+            bands.append(band_of_row)
+            each.append(clock.lap())
+        # The first band of a plane of a volume waits for the whole plane.
+        others = sum(each[1:]) / max(1, len(each) - 1)
+        laps.append(each[0] + (positions - 1) * others)
+        if clock.total > 2:
             break
     per_plane = min(laps)
 
@@ -200,31 +208,35 @@ def _calibrate(
             break
     per_window = sorted(times)[len(times) // 2]
 
-    # A finished plane, on its way back to the image's grid and into the mask.
-    shape = (len(card.output_values), *plan.working[1:])
+    # Finished rows, on their way back to the image's grid and into the mask.
+    rows = min(plan.working[1], plan.grid.rows.patch)
+    back = max(1, round(rows * plan.native[1] / plan.working[1]))
+    shape = (len(card.output_values), rows, plan.working[2])
     averages = torch.zeros(shape, device=predictor.device)
     clock.lap()
     scores = decision.scores(averages)
     if plan.resampled and plan.volume:
         scores = scores * 0.5 + scores * 0.5
-    scores = resample(scores, triangle_taps(plan.working[1], plan.native[1]), 1)
+    scores = resample(scores, triangle_taps(rows, back), 1)
     scores = resample(scores, triangle_taps(plan.working[2], plan.native[2]), 2)
     decision.labels(scores)
-    return fixed, per_plane, per_window, clock.lap()
+    return fixed, per_plane, per_window, clock.lap() * plan.native[1] / back
 
 
 class _Clock:
-    """Time since the last lap, the device's work included."""
+    """Time since the last lap, and in all; the device's work included."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._cuda = predictor.device if predictor.device.startswith("cuda") else ""
         self._last = time.perf_counter()
+        self.total = 0.0
 
     def lap(self) -> float:
         if self._cuda:
             torch.cuda.synchronize(self._cuda)
         now = time.perf_counter()
         passed, self._last = now - self._last, now
+        self.total += passed
         return passed
 
 
