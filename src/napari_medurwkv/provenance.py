@@ -29,22 +29,28 @@ from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import Model
+    from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io import Image
 
 __all__ = [
     "RESEARCH_USE",
     "InputRecord",
+    "LabelRecord",
+    "MaskRecord",
     "ModelRecord",
     "RunRecord",
     "SoftwareRecord",
     "array_sha256",
+    "is_record",
+    "read_record",
     "record_path",
     "write_record",
 ]
 
 RESEARCH_USE = "Research use only; not a medical device."
 _KIND: Final = "napari-medurwkv run"
-_DOUBLE_SUFFIXES = (".nii.gz", ".ome.tif", ".ome.tiff")
+_MASK_KIND: Final = "napari-medurwkv mask"
+_DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd", ".ome.tif", ".ome.tiff", ".ome.zarr")
 _ABSOLUTE = re.compile(r"[/\\]|~[^/\\ ]*[/\\]|[A-Za-z]:[/\\]|file:", re.ASCII)
 
 
@@ -156,7 +162,10 @@ class InputRecord(_Schema):
         source = geometry.source
         from_file = source.sha256 is not None
         return cls(
-            file_name=Path(source.path).name if source.path else None,
+            # Folders and files of DICOM are often named after the patient.
+            file_name=Path(source.path).name
+            if source.path and source.format != "dicom"
+            else None,
             format=source.format,
             sha256=source.sha256 or array_sha256(image.array),
             sha256_of="file" if from_file else "array",
@@ -168,6 +177,59 @@ class InputRecord(_Schema):
             orientation=geometry.orientation if geometry.kind == "patient" else "",
             assumed=geometry.assumed,
             notes=image.notes,
+        )
+
+
+class LabelRecord(_Schema):
+    """What one value of a mask means; readers of masks look for these."""
+
+    value: int = Field(ge=1, description="Number in the mask.")
+    name: str = Field(description="Shown to the user.")
+    color: str = Field(description="Hexadecimal sRGB, #rrggbb.")
+    code: str = Field("", description="Coded type, scheme^value^meaning.")
+    category: str = Field("", description="Coded category, likewise.")
+
+
+class MaskRecord(_Schema):
+    """What is written beside a mask that no model made."""
+
+    kind: Literal["napari-medurwkv mask"] = Field(
+        _MASK_KIND, description="Tells these files from other JSON files."
+    )
+    format: Literal[1] = Field(1, description="Version of this schema.")
+    plugin: str = Field(description="Version of napari-medurwkv.")
+    labels: tuple[LabelRecord, ...] = Field(description="The mask's values.")
+    instances: bool = Field(description="Whether the values number objects.")
+    spacing: tuple[float, ...] = Field(description="Per file axis, in `unit`.")
+    unit: str = Field(description="Of the spacing: mm, um, nm or pixel.")
+    orientation: str = Field(description="Axis code such as LAS; empty if unknown.")
+    assumed: bool = Field(description="Orientation or spacing was not stated.")
+    geometry_approximate: str = Field("", description="Why positions are not exact.")
+    labels_sha256: str = Field("", description="See RunRecord.")
+    notice: str = RESEARCH_USE
+
+    @classmethod
+    def of(
+        cls,
+        geometry: Geometry,
+        *,
+        labels: tuple[LabelRecord, ...],
+        instances: bool,
+        labels_sha256: str,
+    ) -> Self:
+        """Describe a mask on its grid."""
+        return cls.model_validate(
+            {
+                "plugin": __version__,
+                "labels": labels,
+                "instances": instances,
+                "spacing": geometry.spacing,
+                "unit": geometry.unit,
+                "orientation": geometry.orientation,
+                "assumed": geometry.assumed,
+                "geometry_approximate": geometry.approximate,
+                "labels_sha256": labels_sha256,
+            }
         )
 
 
@@ -192,6 +254,13 @@ class RunRecord(_Schema):
     seconds: float = Field(ge=0, description="Computing time.")
     complete: bool = Field(description="False: cancelled, and the part was kept.")
     fraction: float = Field(ge=0, le=1, description="Windows computed, of all.")
+    labels: tuple[LabelRecord, ...] = Field((), description="The mask's values.")
+    geometry_approximate: str = Field("", description="Why positions are not exact.")
+    labels_sha256: str = Field(
+        "",
+        description="Of the mask in display order as uint32 (see array_sha256): tells "
+        "whether it was changed since.",
+    )
     notice: str = RESEARCH_USE
 
     @model_validator(mode="after")
@@ -234,6 +303,20 @@ def array_sha256(array: Any) -> str:
     for part in parts:
         digest.update(np.ascontiguousarray(part, little).tobytes())
     return digest.hexdigest()
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """Read the record of a run; None where there is none, or one that is not ours.
+
+    Parameters
+    ----------
+    path : Path
+        `record_path` of a mask.
+    """
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None  # many programs put JSON beside an image
 
 
 def record_path(mask_path: str | Path) -> Path:
@@ -283,7 +366,7 @@ def write_record(
     from napari_medurwkv.io.safe_write import write_text_safely
 
     path = Path(path)
-    if overwrite and path.exists() and not _is_record(path):
+    if overwrite and path.exists() and not is_record(path):
         raise OutputError(
             f"{path} is not replaced, because it is no record of this plugin: choose "
             "another name for the mask."
@@ -292,9 +375,10 @@ def write_record(
     return write_text_safely(path, text, overwrite=overwrite)
 
 
-def _is_record(path: Path) -> bool:
+def is_record(path: Path) -> bool:
+    """Tell whether a JSON file is a record of this plugin, and so may be replaced."""
     try:
         fields = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(fields, dict) and fields.get("kind") == _KIND
+    return isinstance(fields, dict) and fields.get("kind") in (_KIND, _MASK_KIND)

@@ -12,6 +12,7 @@ from napari_medurwkv.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     inspect,
     models,
     segment,
@@ -73,5 +74,6 @@ app.command("demo")(demo.demo)
 app.command("models")(models.models)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)

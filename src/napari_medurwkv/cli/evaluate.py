@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from napari_medurwkv.cli.grids import check_same_grid
 from napari_medurwkv.cli.options import (
     AsJson,  # noqa: TC001 - typer reads it
     Overwrite,  # noqa: TC001
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from napari_medurwkv.measure import Comparison
 
 __all__ = ["evaluate"]
-
-SAME_PLACE = 1e-3
-"""Voxel positions that differ by less, in the unit of the affine, are the same."""
 
 NOTHING = "–"
 """Shown for a distance where a mask is empty."""
@@ -239,40 +237,3 @@ def _finite(value: Any) -> Any:
 
 def _lengths(geometry: Geometry) -> str:
     return "px" if geometry.unit == "pixel" else geometry.unit
-
-
-def check_same_grid(first: Geometry, second: Geometry) -> None:
-    """Refuse masks whose voxels are not at the same places.
-
-    Raises
-    ------
-    GeometryError
-        If shape, place, orientation or voxel size differ, or only one of them says
-        where in the patient it lies.
-    """
-    import numpy as np
-
-    if first.display_shape != second.display_shape:
-        raise GeometryError(
-            f"The masks lie on different grids, {_text(first)} and {_text(second)} "
-            "voxels; add --resample to bring the mask onto the reference's."
-        )
-    if (first.kind == "patient") != (second.kind == "patient"):
-        raise GeometryError(
-            "Only one of the masks says where in the patient it lies, so they cannot "
-            "be compared; save both as NIfTI, or both as pictures."
-        )
-    if first.kind == "none" or second.kind == "none":
-        return
-    if first.unit != second.unit or not np.allclose(
-        first.display_affine, second.display_affine, rtol=0, atol=SAME_PLACE
-    ):
-        raise GeometryError(
-            "The masks have the same shape but lie at different places or have "
-            "different voxel sizes; add --resample to bring the mask onto the "
-            "reference's grid."
-        )
-
-
-def _text(geometry: Geometry) -> str:
-    return " x ".join(map(str, geometry.display_shape))

@@ -11,7 +11,7 @@ from napari_medurwkv.io.foreign import (
     layer_metadata,
 )
 from napari_medurwkv.io.image import Image, image_from_array
-from napari_medurwkv.io.label_names import LabelName
+from napari_medurwkv.io.label_names import LabelName, default_color
 from napari_medurwkv.io.lazy import LazyArray, lazy_image
 from napari_medurwkv.io.read import (
     frame_count,
@@ -20,8 +20,21 @@ from napari_medurwkv.io.read import (
     read_labels,
     supported_suffixes,
 )
-from napari_medurwkv.io.safe_write import write_safely, write_text_safely
-from napari_medurwkv.io.write import LabelClass, label_suffixes, write_labels
+from napari_medurwkv.io.safe_write import (
+    Output,
+    text_output,
+    write_all_safely,
+    write_safely,
+    write_text_safely,
+)
+from napari_medurwkv.io.write import (
+    LabelClass,
+    label_suffixes,
+    labels_output,
+    refuse_source,
+    smallest_labels,
+    write_labels,
+)
 
 __all__ = [
     "METADATA_KEY",
@@ -30,6 +43,8 @@ __all__ = [
     "LabelName",
     "LayerGeometry",
     "LazyArray",
+    "Output",
+    "default_color",
     "file_sha256",
     "frame_count",
     "geometry_from_layer_transform",
@@ -37,12 +52,17 @@ __all__ = [
     "image_from_layer",
     "is_label_file",
     "label_suffixes",
+    "labels_output",
     "layer_metadata",
     "lazy_image",
     "read_image",
     "read_labels",
+    "refuse_source",
+    "smallest_labels",
     "source_sha256",
     "supported_suffixes",
+    "text_output",
+    "write_all_safely",
     "write_labels",
     "write_safely",
     "write_text_safely",

@@ -150,6 +150,9 @@ def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
     header.set_intent("label", name="")
+    if geometry.approximate:
+        # Why, is in the sidecar; the field holds 80 bytes, and no free text goes here.
+        header["descrip"] = b"geometry approximate"
     return header, array.reshape(shape)
 
 

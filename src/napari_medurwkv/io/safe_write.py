@@ -8,16 +8,25 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+import shutil
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medurwkv.errors import OutputError
+from napari_medurwkv.io.swap import swap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["write_safely", "write_text_safely"]
+__all__ = [
+    "Output",
+    "text_output",
+    "write_all_safely",
+    "write_safely",
+    "write_text_safely",
+]
 
 _REASONS = {
     errno.ENOSPC: "there is no space left on the disk; free some or choose another "
@@ -29,6 +38,29 @@ _REASONS = {
     errno.EROFS: "this disk is read-only; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file or folder to write.
+
+    Parameters
+    ----------
+    path : Path
+        Target. A link is followed: what it names is replaced.
+    write : callable
+        Writes the content to the path it is given, which ends like `path`.
+    check : callable, optional
+        Reads the path it is given and raises OutputError if the content is not what
+        was meant.
+    folder : bool
+        Whether it is a folder (OME-Zarr).
+    """
+
+    path: Path
+    write: Callable[[Path], None]
+    check: Callable[[Path], None] | None = None
+    folder: bool = False
 
 
 def write_safely(
@@ -63,29 +95,94 @@ def write_safely(
         If the target exists, cannot be written, or did not come back as written. The
         target is then as it was, and no temporary file stays.
     """
-    asked = Path(path)
-    target = Path(os.path.realpath(asked))
-    # Ends like the target, because writers choose the format by the ending.
-    ending = "".join(target.suffixes[-2:])
-    temporary = target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+    return write_all_safely([Output(Path(path), write, check)], overwrite=overwrite)[0]
+
+
+def write_all_safely(
+    outputs: Sequence[Output], *, overwrite: bool = False
+) -> list[Path]:
+    """Write files and folders that belong together.
+
+    All are written beside their targets, flushed and checked before the first target is
+    touched: a full disk or a failed check leaves every old file in place. Then they are
+    moved over their targets in turn, each at once; a folder changes place with the old
+    one where the system can do that at once (Linux, macOS), and else is moved there
+    while the old one waits beside it.
+
+    Parameters
+    ----------
+    outputs : sequence of Output
+        What to write.
+    overwrite : bool
+        Whether existing files and folders may be replaced.
+
+    Returns
+    -------
+    list of Path
+        The targets.
+
+    Raises
+    ------
+    OutputError
+        As `write_safely`.
+    """
+    staged: list[tuple[Output, Path, Path]] = []
     try:
-        _refuse_unwritable(asked, target, overwrite)
-        write(temporary)
-        _to_disk(temporary)
-        if check is not None:
-            check(temporary)
-        if not overwrite and target.exists():
-            raise _exists(asked)
-        os.replace(temporary, target)
-        _folder_to_disk(target.parent)
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(f"{asked} was not written: {reason}.") from error
+        for output in outputs:
+            target = Path(os.path.realpath(output.path))
+            with _told_of(output.path):
+                _refuse_unwritable(output, target, overwrite)
+        for output in outputs:
+            target = Path(os.path.realpath(output.path))
+            temporary = _temporary(target)
+            staged.append((output, target, temporary))
+            with _told_of(output.path):
+                output.write(temporary)
+                _to_disk(temporary)
+                if output.check is not None:
+                    output.check(temporary)
+        for output, target, temporary in staged:
+            with _told_of(output.path):
+                if not overwrite and target.exists():
+                    raise _exists(output.path)
+                _move(temporary, target)
+                _folder_to_disk(target.parent)
     finally:
         # Gone already where all went well; else the first error is the one to tell.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return asked
+        for _, _, temporary in staged:
+            with suppress(OSError):
+                _remove(temporary)
+    return [output.path for output in outputs]
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise OutputError(f"{path} was not written: {reason}.") from error
+
+
+def _temporary(target: Path) -> Path:
+    # Ends like the target, because writers choose the format by the ending.
+    ending = "".join(target.suffixes[-2:])
+    return target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+
+
+def _move(temporary: Path, target: Path) -> None:
+    if temporary.is_dir() and target.exists():
+        swap(temporary, target)
+        # The old one is now under the temporary name, and goes with it.
+        return
+    os.replace(temporary, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text_safely(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
@@ -96,24 +193,29 @@ def write_text_safely(path: str | Path, text: str, *, overwrite: bool = False) -
     OutputError
         As `write_safely`.
     """
+    return write_all_safely([text_output(Path(path), text)], overwrite=overwrite)[0]
+
+
+def text_output(path: Path, text: str) -> Output:
+    """Describe a text file (UTF-8, line ends as given) for `write_all_safely`."""
     content = text.encode("utf-8")
 
-    def check(written: Path) -> None:
-        if written.read_bytes() != content:
+    def write(part: Path) -> None:
+        part.write_bytes(content)
+
+    def check(part: Path) -> None:
+        if part.read_bytes() != content:
             raise OutputError(f"{path} did not come back from the disk as written.")
 
-    return write_safely(
-        path, lambda part: _write_bytes(part, content), check, overwrite=overwrite
-    )
+    return Output(path, write, check)
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
-def _refuse_unwritable(asked: Path, target: Path, overwrite: bool) -> None:
-    if target.is_dir():
+def _refuse_unwritable(output: Output, target: Path, overwrite: bool) -> None:
+    asked = output.path
+    if target.is_dir() and not output.folder:
         raise OutputError(f"{asked} is a folder: give the name of a file.")
+    if output.folder and target.exists() and not target.is_dir():
+        raise OutputError(f"{asked} is a file, and a folder has to go there.")
     if not target.parent.is_dir():
         raise OutputError(
             f"{asked} was not written: the folder {asked.parent} does not exist."
@@ -129,6 +231,12 @@ def _exists(path: Path) -> OutputError:
 
 
 def _to_disk(path: Path) -> None:
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _to_disk(Path(folder) / name)
+            _folder_to_disk(Path(folder))
+        return
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
 

@@ -12,7 +12,7 @@ from napari_medurwkv.errors import GeometryError, ImageError, OutputError
 from napari_medurwkv.io.nifti import check_nifti, nifti_labels, write_nifti
 from napari_medurwkv.io.raster import write_png
 from napari_medurwkv.io.read import read_labels
-from napari_medurwkv.io.safe_write import write_safely
+from napari_medurwkv.io.safe_write import Output, write_all_safely
 from napari_medurwkv.io.tiff import write_tiff
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io.image import Image
 
-__all__ = ["LabelClass", "label_suffixes", "write_labels"]
+__all__ = [
+    "LabelClass",
+    "label_suffixes",
+    "labels_output",
+    "refuse_source",
+    "smallest_labels",
+    "write_labels",
+]
 
 
 class LabelClass(Protocol):
@@ -87,7 +94,34 @@ def write_labels(
         If the file cannot be written, exists, is the image itself, or did not come
         back as written; what was there before is untouched.
     """
-    target = Path(path)
+    output = labels_output(
+        Path(path), labels, geometry, classes=classes, palette=palette
+    )
+    return write_all_safely([output], overwrite=overwrite)[0]
+
+
+def labels_output(
+    target: Path,
+    labels: NDArray[Any],
+    geometry: Geometry,
+    *,
+    classes: Sequence[LabelClass] = (),
+    palette: bool = False,
+) -> Output:
+    """Describe the file of a mask for `write_all_safely`.
+
+    Parameters
+    ----------
+    target : Path
+        Its ending chooses the format.
+    labels, geometry, classes, palette
+        As for `write_labels`.
+
+    Raises
+    ------
+    GeometryError, OutputError
+        As `write_labels`, where that shows before anything is written.
+    """
     name = target.name.lower()
     if not name.endswith(label_suffixes()):
         raise OutputError(
@@ -99,11 +133,8 @@ def write_labels(
             f"The mask has shape {labels.shape}, but its image is displayed as "
             f"{geometry.display_shape}: they do not belong together."
         )
-    if geometry.source.path is not None and _same_file(target, geometry.source.path):
-        raise OutputError(
-            f"{target} is the image itself: choose another name for the mask."
-        )
-    compact = _smallest(labels, classes)
+    refuse_source(target, geometry)
+    compact = smallest_labels(labels, classes)
     if name.endswith((".nii", ".nii.gz")):
         header, array = nifti_labels(compact, geometry)
 
@@ -136,12 +167,19 @@ def write_labels(
         if not sound:
             raise _spoilt(target)
 
-    return write_safely(target, write, check, overwrite=overwrite)
+    return Output(target, write, check)
 
 
-def _smallest(
-    labels: NDArray[Any], classes: Sequence[LabelClass]
+def smallest_labels(
+    labels: NDArray[Any], classes: Sequence[LabelClass] = ()
 ) -> NDArray[np.unsignedinteger[Any]]:
+    """Store labels in the smallest unsigned type that holds them and the classes.
+
+    Raises
+    ------
+    OutputError
+        If they are no whole numbers of 0 or more.
+    """
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
     if labels.dtype.kind not in "iu":
@@ -168,6 +206,23 @@ def _spoilt(target: Path) -> OutputError:
         f"{target} did not come back from the disk as written: check the disk, or "
         "choose another folder."
     )
+
+
+def refuse_source(target: Path, geometry: Geometry) -> None:
+    """Refuse to write over the image that a mask belongs to.
+
+    Raises
+    ------
+    OutputError
+        If the target is the image, or one of its DICOM files.
+    """
+    source = geometry.source
+    files = [source.path] if source.path else []
+    files += source.dicom.files if source.dicom else ()
+    if any(_same_file(target, file) for file in files):
+        raise OutputError(
+            f"{target} is the image itself: choose another name for the mask."
+        )
 
 
 def _same_file(target: Path, source: str) -> bool:
