@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.device import DeviceChoice
     from napari_medurwkv.inference.plan import Plan
     from napari_medurwkv.inference.predictor import Predictor
-    from napari_medurwkv.io import Image
-    from napari_medurwkv.provenance import RunRecord
+    from napari_medurwkv.provenance import InputRecord, RunRecord
 
 __all__ = ["RunFacts", "make_record"]
 
@@ -23,8 +22,10 @@ class RunFacts:
 
     Attributes
     ----------
-    image, model, plan, choice, predictor
+    model, plan, choice, predictor
         What the run worked with.
+    input : InputRecord
+        What was segmented.
     overlap : float
         Of neighbouring windows.
     instances : bool
@@ -41,7 +42,7 @@ class RunFacts:
         How long it took.
     """
 
-    image: Image
+    input: InputRecord
     model: Model
     plan: Plan
     choice: DeviceChoice
@@ -68,7 +69,6 @@ def make_record(facts: RunFacts) -> RunRecord:
     RunRecord
     """
     from napari_medurwkv.provenance import (
-        InputRecord,
         ModelRecord,
         RunRecord,
         SoftwareRecord,
@@ -79,7 +79,7 @@ def make_record(facts: RunFacts) -> RunRecord:
         {
             "software": SoftwareRecord.here(),
             "model": ModelRecord.of(facts.model),
-            "input": InputRecord.of(facts.image),
+            "input": facts.input,
             "parameters": {
                 "patch_size": list(card.patch_size),
                 "overlap": facts.overlap,

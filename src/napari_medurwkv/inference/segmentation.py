@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.io import Image
+    from napari_medurwkv.provenance import InputRecord
 
 __all__ = ["segment"]
 
@@ -119,6 +121,7 @@ def segment(
     choice = choose_device(device)
 
     run = Run(plan, labels, loaded, clock, progress, cancel)
+    describe = _Describing(picture, at_once=choice.device.startswith("cuda"))
     with evaluating(loaded.network):
         predictor = Predictor(
             loaded.network,
@@ -134,7 +137,7 @@ def segment(
             "windows."
         )
     facts = RunFacts(
-        image=picture,
+        input=describe.result(),
         model=loaded,
         plan=plan,
         choice=choice,
@@ -156,6 +159,30 @@ def segment(
         fraction=facts.fraction,
         record=make_record(facts),
     )
+
+
+class _Describing:
+    """Describes the input, which takes its fingerprint; beside the work of a GPU."""
+
+    def __init__(self, image: Image, *, at_once: bool) -> None:
+        from napari_medurwkv.provenance import InputRecord
+
+        self._of: Callable[[Image], InputRecord] = InputRecord.of
+        self._image = image
+        self._found: InputRecord | None = None
+        self._thread: threading.Thread | None = None
+        if at_once:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        self._found = self._of(self._image)
+
+    def result(self) -> InputRecord:
+        if self._thread is not None:
+            self._thread.join()
+        # What went wrong in the thread goes wrong again here, where it is heard.
+        return self._found or self._of(self._image)
 
 
 def _as_image(
