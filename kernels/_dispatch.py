@@ -22,18 +22,29 @@ __all__ = ["Backend", "backend_for", "implementation_for"]
 VARIABLE = "MEDURWKV_KERNELS"
 """Environment variable that forces an implementation by its name."""
 NAMES = ("portable", "native", "cuda")
+_FAST = {"cpu": "native", "cuda": "cuda"}
 
 _logger = logging.getLogger(__name__)
 
 
 class Implementation(Protocol):
-    """Forward and backward of Bi-WKV on contiguous tensors of one dtype."""
+    """Forward and backward of Bi-WKV on contiguous tensors."""
 
-    def forward(self, w: Tensor, u: Tensor, k: Tensor, v: Tensor, /) -> Tensor:
+    def forward(
+        self, w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0, /
+    ) -> Tensor:
         """Compute the output, of shape (B, T, C)."""
 
     def backward(
-        self, grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, /
+        self,
+        grad: Tensor,
+        w: Tensor,
+        u: Tensor,
+        k: Tensor,
+        v: Tensor,
+        y: Tensor,
+        segments: int = 0,
+        /,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute the gradients by w, u, k and v."""
 
@@ -82,22 +93,17 @@ def backend_for(
     """
     if not dtype.is_floating_point:
         raise TypeError(f"bi_wkv computes floating point numbers, not {dtype}.")
-    return _chosen(torch.device(device), dtype)[0]
+    return _choose(torch.device(device), dtype, os.environ.get(VARIABLE, ""))[0]
 
 
 def implementation_for(device: torch.device, dtype: torch.dtype) -> Implementation:
     """Return the implementation that :func:`backend_for` tells of."""
-    return _chosen(device, dtype)[1]
-
-
-def _chosen(device: torch.device, dtype: torch.dtype) -> tuple[Backend, Implementation]:
-    double = dtype == torch.float64 and device.type == "cuda"
-    return _choose(device.type, device.index, double, os.environ.get(VARIABLE, ""))
+    return _choose(device, dtype, os.environ.get(VARIABLE, ""))[1]
 
 
 @functools.cache
 def _choose(
-    device: str, index: int | None, double: bool, forced: str
+    device: torch.device, dtype: torch.dtype, forced: str
 ) -> tuple[Backend, Implementation]:
     if forced and forced not in NAMES:
         raise DeviceError(
@@ -106,34 +112,42 @@ def _choose(
         )
     if forced == "portable":
         return Backend("portable", f"{VARIABLE}=portable forces it"), _portable
-    if device == "cuda" and forced != "native":
-        usable, obstacle = False, "the kernels for GPUs do not compute in float64"
-        if not double:
-            usable, obstacle = _cuda.availability(
-                torch.device(device if index is None else f"{device}:{index}")
-            )
-        if usable:
-            return Backend("cuda", obstacle), _cuda
-    elif device != "cpu" or forced == "cuda":
-        obstacle = f"there is no compiled kernel for {device} devices"
+    name = _FAST.get(device.type)
+    found: Implementation | str
+    if name is None or forced not in ("", name):
+        wanted = f"{forced} kernel" if forced and name else "compiled kernel"
+        found = f"there is no {wanted} for {device.type} devices"
+        expected = False
+    elif name == "native":
+        found = _native.load()
+        reason = "" if isinstance(found, str) else _describe(found)
+        expected = True
     else:
-        native = _native.load()
-        if not isinstance(native, str):
-            return Backend("native", _describe(native)), native
-        obstacle = native
-    if not forced and device in ("cpu", "cuda") and not double:
-        _logger.warning(
-            "Bi-WKV runs on the %s without its compiled kernel, several times"
-            " slower: %s.",
-            "CPU" if device == "cpu" else "GPU",
-            obstacle,
-        )
+        found, reason, expected = _find_cuda(device, dtype)
+    if not isinstance(found, str):
+        return Backend(str(name), reason), found
     if forced:
         raise DeviceError(
-            f"{VARIABLE}={forced} cannot be obeyed on {device}: {obstacle};"
+            f"{VARIABLE}={forced} cannot be obeyed on {device.type}: {found};"
             " unset it to let the best implementation be chosen."
         )
-    return Backend("portable", obstacle), _portable
+    if expected:
+        _logger.warning(
+            "Bi-WKV runs on %s without its compiled kernel, several times slower: %s.",
+            "the CPU" if device.type == "cpu" else device,
+            found,
+        )
+    return Backend("portable", found), _portable
+
+
+def _find_cuda(
+    device: torch.device, dtype: torch.dtype
+) -> tuple[Implementation | str, str, bool]:
+    """Return the kernels or the obstacle, what they are, and if it is worth a word."""
+    if dtype == torch.float64:
+        return "the CUDA kernels compute float32 and half precisions only", "", False
+    usable, reason = _cuda.availability(device)
+    return (_cuda if usable else reason), reason, True
 
 
 def _describe(native: _native.NativeKernels) -> str:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from . import _portable_segments
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     _Function = ctypes._NamedFuncPointer
 
-__all__ = ["LEVELS", "NativeKernels", "load"]
+__all__ = ["LEVELS", "NativeKernels", "find_library", "load"]
 
 LEVELS = ("baseline", "avx2", "avx512")
 """Instruction sets by the library's numbers."""
@@ -23,7 +27,33 @@ INTERFACE = 1
 """Version of the C interface; bi_wkv.cpp counts it up when it changes."""
 
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LIBRARY = Path(__file__).with_name("medurwkv_kernels" + _SUFFIX)
+_NAME = "medurwkv_kernels" + _SUFFIX
+
+
+def find_library(folders: Iterable[str] | None = None) -> Path:
+    """Return the library's path in the first of the package's folders that has it.
+
+    An editable installation keeps what was compiled apart from the sources; the
+    package then has more than one folder.
+
+    Parameters
+    ----------
+    folders : iterable of str, optional
+        Where to look; the package's folders by default.
+
+    Returns
+    -------
+    Path
+        Beside this file where no folder has the library.
+    """
+    if folders is None:
+        folders = sys.modules[__package__].__path__
+    paths = [Path(folder) / _NAME for folder in folders]
+    beside = Path(__file__).with_name(_NAME)
+    return next((path for path in (beside, *paths) if path.is_file()), beside)
+
+
+LIBRARY = find_library()
 
 _RUNTIMES = ("libgomp", "libomp", "libiomp5")
 _SHAPE = [ctypes.c_int, ctypes.c_int] + [ctypes.c_int64] * 3
@@ -69,7 +99,9 @@ class NativeKernels:
         """Name of the instruction set in use."""
         return LEVELS[self.level]
 
-    def forward(self, w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(
+        self, w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0
+    ) -> Tensor:
         """Bi-WKV of contiguous CPU tensors of one dtype, float32 or float64.
 
         Parameters
@@ -78,6 +110,8 @@ class NativeKernels:
             Decay per token and bonus of the token itself.
         k, v : Tensor, shape (B, T, C)
             Keys and values.
+        segments : int, optional
+            Segments of the published kernels' variant; 0 for the definition.
 
         Returns
         -------
@@ -88,6 +122,8 @@ class NativeKernels:
         MemoryError
             If there is no room for the working memory.
         """
+        if segments:
+            return _portable_segments.forward(w, u, k, v, segments)
         y = torch.empty_like(k)
         _check(
             self._forward[k.dtype](
@@ -100,7 +136,14 @@ class NativeKernels:
         return y
 
     def backward(
-        self, grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+        self,
+        grad: Tensor,
+        w: Tensor,
+        u: Tensor,
+        k: Tensor,
+        v: Tensor,
+        y: Tensor,
+        segments: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of :meth:`forward` by w, u, k and v.
 
@@ -110,6 +153,8 @@ class NativeKernels:
             Gradient by the output, keys, values and the output.
         w, u : Tensor, shape (C,)
             Decay per token and bonus of the token itself.
+        segments : int, optional
+            As in :meth:`forward`.
 
         Returns
         -------
@@ -120,6 +165,8 @@ class NativeKernels:
         MemoryError
             If there is no room for the working memory.
         """
+        if segments:
+            return _portable_segments.backward(grad, w, u, k, v, y, segments)
         gk, gv = torch.empty_like(k), torch.empty_like(v)
         gw, gu = torch.empty((2, k.shape[0], k.shape[2]), dtype=torch.float64)
         _check(

@@ -7,20 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _dispatch
+from . import _cuda, _dispatch, _portable
 
 __all__ = ["bi_wkv"]
 
 # torch leaves this class without types.
+_HALVES = (torch.float16, torch.bfloat16)
 _LIBRARY: Any = torch.library.Library("medurwkv", "DEF")  # type: ignore[no-untyped-call]
-_LIBRARY.define("bi_wkv(Tensor w, Tensor u, Tensor k, Tensor v) -> Tensor")
 _LIBRARY.define(
-    "bi_wkv_backward(Tensor grad, Tensor w, Tensor u, Tensor k, Tensor v, Tensor y)"
-    " -> (Tensor, Tensor, Tensor, Tensor)"
+    "bi_wkv(Tensor w, Tensor u, Tensor k, Tensor v, int segments=0) -> Tensor"
+)
+_LIBRARY.define(
+    "bi_wkv_backward(Tensor grad, Tensor w, Tensor u, Tensor k, Tensor v, Tensor y,"
+    " int segments=0) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 
-def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Tensor:
     r"""Bidirectional weighted key-value attention of Vision-RWKV.
 
     For every sequence and channel, with t and i running over T tokens,
@@ -29,8 +32,10 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         y_t = \frac{\sum_{i\ne t} e^{k_i-(|t-i|-1)w}\,v_i + e^{u+k_t}\,v_t}
                    {\sum_{i\ne t} e^{k_i-(|t-i|-1)w} + e^{u+k_t}}
 
-    Half precisions are computed in float32. The gradient exists for all four
-    arguments, once: it cannot itself be differentiated.
+    Half precisions are accumulated in float32 and rounded once, at the end; autocast
+    changes nothing here, so keys and values come in whatever type the layers before
+    gave them. The gradient exists for all four arguments, once: it cannot itself be
+    differentiated. Keys and values that are not contiguous are copied.
 
     Parameters
     ----------
@@ -40,6 +45,11 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         Bonus of the token itself: the layer's weight divided by T.
     k, v : Tensor, shape (B, T, C)
         Keys and values, T at least 1.
+    segments : int, optional
+        0 is the definition above. 16, 32 or 64 is what the published kernels compute
+        with so many segments: everything but a token's past in its own segment is
+        one step further away, and the segment's own tokens get an additional term.
+        Weights that were trained with those kernels want their number.
 
     Returns
     -------
@@ -48,7 +58,7 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If shapes or devices do not belong together.
+        If shapes or devices do not belong together, or `segments` is negative.
     TypeError
         If an argument is not a floating point tensor.
 
@@ -58,9 +68,12 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     RWKV-Like Architectures", ICLR 2025, equation 4.
     """
     _check(w, u, k, v)
-    dtype = torch.float64 if k.dtype == torch.float64 else torch.float32
+    if segments < 0:
+        raise ValueError(f"bi_wkv: segments must be 0 or more, not {segments}.")
+    common = torch.promote_types(k.dtype, v.dtype)
+    wide = torch.promote_types(common, torch.float32)
     y: Tensor = torch.ops.medurwkv.bi_wkv(
-        w.to(dtype), u.to(dtype), k.to(dtype), v.to(dtype)
+        w.to(wide), u.to(wide), k.to(common), v.to(common), segments
     )
     return y.to(k.dtype)
 
@@ -98,28 +111,53 @@ def _check(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> None:
             )
 
 
-def _compute(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _compute(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Tensor:
     if k.numel() == 0:
         return torch.empty_like(k, memory_format=torch.contiguous_format)
     implementation = _dispatch.implementation_for(k.device, k.dtype)
-    return implementation.forward(*(x.contiguous() for x in (w, u, k, v)))
+    arguments = [x.contiguous() for x in (w, u, k, v)]
+    if k.dtype in _HALVES and implementation is not _cuda:
+        y = implementation.forward(*(x.float() for x in arguments), segments)
+        return y.to(k.dtype)
+    return implementation.forward(*arguments, segments)
 
 
 def _compute_backward(
-    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+    grad: Tensor,
+    w: Tensor,
+    u: Tensor,
+    k: Tensor,
+    v: Tensor,
+    y: Tensor,
+    segments: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if k.numel() == 0:
         return torch.zeros_like(w), torch.zeros_like(u), k.clone(), v.clone()
     implementation = _dispatch.implementation_for(k.device, k.dtype)
-    return implementation.backward(*(x.contiguous() for x in (grad, w, u, k, v, y)))
+    if segments and implementation is _cuda:
+        implementation = _portable  # until the kernels differentiate the variant
+    arguments = [x.contiguous() for x in (grad, w, u, k, v)]
+    if k.dtype not in _HALVES or implementation is _cuda:
+        return implementation.backward(*arguments, y.contiguous(), segments)
+    # The output was rounded; its error would be multiplied by large factors.
+    wide = [x.float() for x in arguments]
+    exact = implementation.forward(*wide[1:], segments)
+    gw, gu, gk, gv = implementation.backward(*wide, exact, segments)
+    return gw, gu, gk.to(k.dtype), gv.to(k.dtype)
 
 
-def _fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Tensor:
     return torch.empty_like(k, memory_format=torch.contiguous_format)
 
 
 def _fake_backward(
-    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+    grad: Tensor,
+    w: Tensor,
+    u: Tensor,
+    k: Tensor,
+    v: Tensor,
+    y: Tensor,
+    segments: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         torch.empty_like(w, memory_format=torch.contiguous_format),
@@ -130,16 +168,19 @@ def _fake_backward(
 
 
 def _keep(
-    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor
+    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, int], output: Tensor
 ) -> None:
-    ctx.save_for_backward(*inputs, output)
+    *tensors, ctx.segments = inputs
+    ctx.save_for_backward(*tensors, output)
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    gradients: tuple[Tensor, Tensor, Tensor, Tensor] = (
-        torch.ops.medurwkv.bi_wkv_backward(grad, *ctx.saved_tensors)
+def _differentiate(
+    ctx: Any, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    gw, gu, gk, gv = torch.ops.medurwkv.bi_wkv_backward(
+        grad, *ctx.saved_tensors, ctx.segments
     )
-    return gradients
+    return gw, gu, gk, gv, None
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> None:

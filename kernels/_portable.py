@@ -16,18 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from . import _portable_segments
+from ._carries import EMPTY, carries
+from ._scan import RADIX, factor, fading, grouped, local_sums
+
 __all__ = ["backward", "forward"]
 
-RADIX = 8
 LINEAR_RANGE = 16.0
 """Largest |w|·tokens, in nats, that is summed on one common scale."""
-EMPTY = -1e30
-"""Scale of a sum that has no terms."""
-EXPONENT_CAP = 80.0
-"""Keeps a scale factor finite in float32 where its partner is zero anyway."""
 
 
-def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Tensor:
     """Bi-WKV of contiguous tensors of one dtype, float32 or float64.
 
     Parameters
@@ -36,30 +35,34 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         Decay per token and bonus of the token itself.
     k, v : Tensor, shape (B, T, C)
         Keys and values.
+    segments : int, optional
+        Segments of the published kernels' variant; 0 for the definition.
 
     Returns
     -------
     Tensor, shape (B, T, C)
     """
+    if segments:
+        return _portable_segments.forward(w, u, k, v, segments)
     tokens = k.shape[1]
     if tokens == 1:
         return v.clone()
     chunk = _chunk_length(w, u, tokens)
     x, scale = _weigh(k, v, chunk)
-    sums, _, first, last = _states(x, w, together=True)
+    sums, _, first, last = local_sums(x, w, together=True)
     bonus = u.round()
     own = torch.exp(u - bonus)
     if x.shape[2] == 1:
         sums.addcmul_(x, own * torch.exp(bonus))
     else:
-        past, past_scale = _carries(last, scale, w, chunk)
-        future, future_scale = _carries(first, scale, w, chunk, reverse=True)
+        past, past_scale = carries(last, scale, w, chunk)
+        future, future_scale = carries(first, scale, w, chunk, reverse=True)
         own_scale = scale + bonus
         top = torch.maximum(torch.maximum(past_scale, future_scale), own_scale)
         if chunk > 1:
             top = torch.maximum(top, scale)
             sums *= torch.exp(scale - top).unsqueeze(-2)
-        ages = _ages(w, chunk)
+        ages = fading(w, chunk)
         past *= torch.exp(past_scale - top)
         future *= torch.exp(future_scale - top)
         sums.addcmul_(past.unsqueeze(-2), ages)
@@ -70,7 +73,13 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def backward(
-    grad: Tensor, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+    grad: Tensor,
+    w: Tensor,
+    u: Tensor,
+    k: Tensor,
+    v: Tensor,
+    y: Tensor,
+    segments: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
@@ -86,12 +95,16 @@ def backward(
         Gradient by the output, keys, values and the output.
     w, u : Tensor, shape (C,)
         Decay per token and bonus of the token itself.
+    segments : int, optional
+        As in the forward pass.
 
     Returns
     -------
     tuple of Tensor
         Gradients by w, u, k and v.
     """
+    if segments:
+        return _portable_segments.backward(grad, w, u, k, v, y, segments)
     tokens = k.shape[1]
     if tokens == 1:
         return (
@@ -129,8 +142,8 @@ def backward(
     values = _fold(v, chunk, x.shape[2], x.shape[3])
     gu = (weights * (values * z[0] - z[1])).sum((0, 1, 2))
     sums = z
-    sums.addcmul_(before, _factor(before_scale + scale).unsqueeze(-2))
-    sums.addcmul_(after, _factor(after_scale + scale).unsqueeze(-2))
+    sums.addcmul_(before, factor(before_scale + scale).unsqueeze(-2))
+    sums.addcmul_(after, factor(after_scale + scale).unsqueeze(-2))
     sums *= weights
     gv = sums[0]
     gk = values * gv - sums[1]
@@ -138,7 +151,13 @@ def backward(
 
 
 def _chunk_length(w: Tensor, u: Tensor, tokens: int) -> int:
-    """Longest stretch that may share one scale; the whole sequence if possible."""
+    """Longest stretch that may share one scale; the whole sequence if possible.
+
+    Only the CPU is asked for the values: elsewhere that would wait for the device,
+    and a captured graph could not do it, so each token keeps a scale of its own.
+    """
+    if w.device.type != "cpu":
+        return 1
     steepest, bonus = torch.stack((w.abs().amax(), u.abs().amax())).tolist()
     if not bonus <= LINEAR_RANGE:
         return 1
@@ -176,12 +195,7 @@ def _weigh(k: Tensor, v: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
 def _fold(x: Tensor, chunk: int, chunks: int, rows: int) -> Tensor:
     """(B, T, C) to (B, chunks, rows, C), padded by zeros."""
     x = pad(x, (0, 0, 0, chunks * chunk - x.shape[1]))
-    return pad(_grouped(x, chunks, chunk), (0, 0, 0, rows - chunk))
-
-
-def _grouped(x: Tensor, groups: int, rows: int) -> Tensor:
-    """(..., groups * rows, C) to (..., groups, rows, C)."""
-    return x.reshape(*x.shape[:-2], groups, rows, x.shape[-1])
+    return pad(grouped(x, chunks, chunk), (0, 0, 0, rows - chunk))
 
 
 def _tokens(x: Tensor, tokens: int) -> Tensor:
@@ -189,157 +203,21 @@ def _tokens(x: Tensor, tokens: int) -> Tensor:
     return x.flatten(1, 2)[:, :tokens]
 
 
-def _ages(w: Tensor, count: int, span: int = 1) -> Tensor:
-    """exp(-w·span·j) for j in 0..count-1, shape (count, C)."""
-    steps = torch.arange(count, device=w.device, dtype=w.dtype) * -span
-    return torch.exp(steps.unsqueeze(-1) * w)
-
-
-def _factor(exponent: Tensor) -> Tensor:
-    return torch.exp(exponent.clamp(max=EXPONENT_CAP))
-
-
-def _states(
-    x: Tensor, w: Tensor, *, together: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Decayed sums of what lies before and after each row of each chunk.
-
-    Parameters
-    ----------
-    x : Tensor, shape (Q, B, chunks, rows, C)
-        Terms; rows are fewer than ``RADIX`` or a multiple of it.
-    w : Tensor, shape (C,)
-        Decay per token.
-    together : bool
-        Add both directions up instead of keeping them apart.
-
-    Returns
-    -------
-    past, future : Tensor, shape of x
-        One and the same tensor if `together`.
-    first, last : Tensor, shape (Q, B, chunks, C)
-        Each chunk's sum as seen from just before and just after it.
-    """
-    rows = x.shape[-2]
-    if rows == 1:
-        alone = torch.zeros_like(x)
-        return alone, alone if together else alone.clone(), x[..., 0, :], x[..., 0, :]
-    radix = min(rows, RADIX)
-    groups = rows // radix
-    x = _grouped(x, groups, radix)
-    decay = torch.exp(-w)
-    past, last = _walk(x, decay)
-    future = past if together else torch.empty_like(past)
-    if not together:
-        future[..., -1, :].zero_()
-    first = x[..., -1, :].clone()
-    for j in range(radix - 2, -1, -1):
-        if together:
-            past[..., j, :].add_(first)
-        else:
-            future[..., j, :].copy_(first)
-        first = torch.addcmul(x[..., j, :], first, decay)
-    if groups > 1:
-        carry = _prefix(torch.stack((last, first.flip(-2))), w, radix)
-        before, after = carry[0], carry[1].flip(-2)
-        ages = _ages(w, radix)
-        past.addcmul_(before.unsqueeze(-2), ages)
-        future.addcmul_(after.unsqueeze(-2), ages.flip(0))
-        step = torch.exp(-radix * w)
-        last = torch.addcmul(last[..., -1, :], before[..., -1, :], step)
-        first = torch.addcmul(first[..., 0, :], after[..., 0, :], step)
-    else:
-        last, first = last[..., 0, :], first[..., 0, :]
-    return past.flatten(-3, -2), future.flatten(-3, -2), first, last
-
-
-def _walk(x: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
-    """Decayed sums before each row of the groups (..., radix, C), and in all."""
-    sums = torch.empty_like(x)
-    sums[..., 0, :].zero_()
-    for j in range(1, x.shape[-2]):
-        torch.addcmul(x[..., j - 1, :], sums[..., j - 1, :], decay, out=sums[..., j, :])
-    return sums, torch.addcmul(x[..., -1, :], sums[..., -1, :], decay)
-
-
-def _prefix(x: Tensor, w: Tensor, span: int) -> Tensor:
-    """Decayed sums before each row of (..., n, C), rows `span` tokens apart."""
-    n = x.shape[-2]
-    if n <= RADIX:
-        return _walk(x, torch.exp(-span * w))[0]
-    groups = -(-n // RADIX)
-    x = _grouped(pad(x, (0, 0, 0, groups * RADIX - n)), groups, RADIX)
-    sums, totals = _walk(x, torch.exp(-span * w))
-    carry = _prefix(totals, w, span * RADIX)
-    sums.addcmul_(carry.unsqueeze(-2), _ages(w, RADIX, span))
-    return sums.flatten(-3, -2)[..., :n, :]
-
-
-def _carries(
-    totals: Tensor, scale: Tensor, w: Tensor, chunk: int, *, reverse: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Sum all earlier chunks up to the start of each, each on its own scale.
-
-    Doubling scan over chunks: after each step a sum reaches twice as far. Scales
-    are whole numbers, so that they stay exact and only mantissas are rounded.
-
-    Parameters
-    ----------
-    totals : Tensor, shape (Q, B, chunks, C)
-        Sum of each chunk as seen from its end (its start if `reverse`).
-    scale : Tensor, shape (B, chunks, C)
-        Logarithm of the totals' scale.
-    w : Tensor, shape (C,)
-        Decay per token.
-    chunk : int
-        Tokens per chunk.
-    reverse : bool
-        Sum the later chunks instead.
-
-    Returns
-    -------
-    Tensor, shape (Q, B, chunks, C)
-        The sums.
-    Tensor, shape (B, chunks, C)
-        Their scales, ``EMPTY`` where there is nothing to sum.
-    """
-    if reverse:
-        totals, scale = totals.flip(-2), scale.flip(-2)
-    chunks = scale.shape[-2]
-    reach = 1
-    while reach < chunks:
-        fade = -w * (chunk * reach)
-        whole = fade.round()
-        older = scale[..., :-reach, :] + whole
-        newer = scale[..., reach:, :]
-        top = torch.maximum(older, newer)
-        merged = totals[..., reach:, :] * torch.exp(newer - top)
-        merged.addcmul_(
-            totals[..., :-reach, :], torch.exp(older - top) * torch.exp(fade - whole)
-        )
-        totals = torch.cat((totals[..., :reach, :], merged), -2)
-        scale = torch.cat((scale[..., :reach, :], top), -2)
-        reach *= 2
-    totals = pad(totals[..., :-1, :], (0, 0, 1, 0))
-    scale = pad(scale[..., :-1, :], (0, 0, 1, 0), value=EMPTY)
-    return (totals.flip(-2), scale.flip(-2)) if reverse else (totals, scale)
-
-
 def _scaled_states(
     x: Tensor, scale: Tensor, w: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sum what lies before and after each row of the sequence; with scales."""
-    past, future, first, last = _states(x, w, together=False)
+    past, future, first, last = local_sums(x, w, together=False)
     if x.shape[2] == 1:
         return past, future, scale, scale
-    past_scale = _add_carries(past, scale, _carries(last, scale, w, chunk), w)
-    future_scale = _add_carries(
-        future, scale, _carries(first, scale, w, chunk, reverse=True), w, reverse=True
+    past_scale = _addcarries(past, scale, carries(last, scale, w, chunk), w)
+    future_scale = _addcarries(
+        future, scale, carries(first, scale, w, chunk, reverse=True), w, reverse=True
     )
     return past, future, past_scale, future_scale
 
 
-def _add_carries(
+def _addcarries(
     states: Tensor,
     scale: Tensor,
     carries: tuple[Tensor, Tensor],
@@ -351,8 +229,8 @@ def _add_carries(
     carry, carry_scale = carries
     rows = states.shape[-2]
     top = carry_scale if rows == 1 else torch.maximum(carry_scale, scale)
-    ages = _ages(w, rows)
-    states *= _factor(scale - top).unsqueeze(-2)
+    ages = fading(w, rows)
+    states *= factor(scale - top).unsqueeze(-2)
     carry = carry * torch.exp(carry_scale - top)
     states.addcmul_(carry.unsqueeze(-2), ages.flip(0) if reverse else ages)
     return top
@@ -362,5 +240,5 @@ def _between(weights: Tensor, grads: Tensor, scale: Tensor, w: Tensor) -> Tensor
     """Sum over tokens of what the pairs around each of them contribute to w."""
     pairs = (weights[0] * grads[0]).sum(-2)
     pairs -= (weights[1] * grads[1]).sum(-2)
-    contributions: Tensor = pairs * _factor(scale - w)
+    contributions: Tensor = pairs * factor(scale - w)
     return contributions.sum((0, 1))

@@ -10,7 +10,9 @@ from torch import Tensor
 __all__ = ["bi_wkv_dense", "bi_wkv_reference"]
 
 
-def bi_wkv_reference(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def bi_wkv_reference(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0
+) -> Tensor:
     """Bi-WKV in float64, token by token in log space, on the CPU.
 
     Each direction keeps a weighted sum of values, the sum of weights, and the
@@ -24,12 +26,21 @@ def bi_wkv_reference(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         token count.
     k, v : Tensor, shape (B, T, C)
         Keys and values.
+    segments : int, optional
+        Segments of the published kernels' variant, computed from its closed form
+        over all pairs of tokens, so T is limited to thousands; 0 for the definition.
 
     Returns
     -------
     Tensor, shape (B, T, C), float64
     """
     w, u, k, v = (x.detach().to("cpu", torch.float64) for x in (w, u, k, v))
+    if segments:
+        parts = [
+            bi_wkv_dense(w[c], u[c], k[..., c], v[..., c], segments)
+            for c in torch.arange(k.shape[2]).split(2)
+        ]
+        return torch.cat(parts, 2) if parts else k.clone()
     past = _walk(w, k, v)
     future = [x.flip(1) for x in _walk(w, k.flip(1), v.flip(1))]
     own = u + k
@@ -59,7 +70,9 @@ def _walk(w: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
     return [values, weights, scale]
 
 
-def bi_wkv_dense(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def bi_wkv_dense(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0
+) -> Tensor:
     """Bi-WKV as a softmax over all pairs of tokens, differentiable by autograd.
 
     Memory grows with the square of the token count: for tests only.
@@ -70,6 +83,8 @@ def bi_wkv_dense(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
         Decay per token and bonus of the token itself.
     k, v : Tensor, shape (B, T, C)
         Keys and values.
+    segments : int, optional
+        Segments of the published kernels' variant; 0 for the definition.
 
     Returns
     -------
@@ -78,5 +93,25 @@ def bi_wkv_dense(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     place = torch.arange(k.shape[1], device=k.device)
     between = (place[:, None] - place[None, :]).abs().sub(1).unsqueeze(-1)
     exponents = torch.where(between < 0, u, -w * between.to(k.dtype))
+    if segments:
+        return _segmented(w, exponents, k, v, place, segments)
     weights = torch.softmax(exponents + k.unsqueeze(1), dim=2)
     return (weights * v.unsqueeze(1)).sum(2)
+
+
+def _segmented(
+    w: Tensor, exponents: Tensor, k: Tensor, v: Tensor, place: Tensor, segments: int
+) -> Tensor:
+    """Give the published kernels' closed form; `exponents` are the definition's."""
+    length = -(-len(place) // segments)
+    start = (place // length * length)[:, None]
+    t, i = place[:, None], place[None, :]
+    further = ((i < start) | (i > t)).unsqueeze(-1)
+    inner = ((start < i) & (i <= t)).unsqueeze(-1)
+    distance = (t - i).clamp(min=0).unsqueeze(-1).to(k.dtype)
+    factors = torch.exp(torch.where(further, exponents - w, exponents))
+    grown = torch.expm1(w) * torch.exp(torch.where(inner, w * distance, 0.0))
+    factors = torch.where(inner, factors - grown, factors)
+    x = torch.exp(k - k.detach().amax(1, keepdim=True))
+    numerator = torch.einsum("tic,bic->btc", factors, x * v)
+    return numerator / torch.einsum("tic,bic->btc", factors, x)

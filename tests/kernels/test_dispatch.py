@@ -48,24 +48,45 @@ def test_other_devices_are_told_why():
     )
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_a_gpu_gets_its_kernels_or_is_told_why_not(device, monkeypatch):
-    monkeypatch.setattr(_cuda, "availability", lambda device: (True, str(device)))
-    assert backend_for(device) == Backend("cuda", device)
-    assert backend_for(device, torch.float64) == Backend(
-        "portable", "the kernels for GPUs do not compute in float64"
-    )
-    _dispatch._choose.cache_clear()
-    monkeypatch.setattr(_cuda, "availability", lambda device: (False, "too old"))
-    assert backend_for(device) == Backend("portable", "too old")
-    monkeypatch.setenv(_dispatch.VARIABLE, "cuda")
-    with pytest.raises(DeviceError, match="too old"):
-        backend_for(device)
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretend that the CUDA kernels compile, on the GPU numbered 0 only."""
+
+    def availability(device):
+        return (True, "compiled") if device.index == 0 else (False, "no compiler")
+
+    monkeypatch.setattr(_cuda, "availability", availability)
 
 
-def test_forced_cuda_on_the_cpu_is_an_error(monkeypatch):
+def test_nvidia_gpus_get_the_cuda_kernel(gpu):
+    assert backend_for("cuda:0") == Backend("cuda", "compiled")
+    assert backend_for("cuda:0", torch.bfloat16) == Backend("cuda", "compiled")
+    device = torch.device("cuda:0")
+    assert _dispatch.implementation_for(device, torch.float16) is _cuda
+
+
+def test_a_gpu_without_its_kernel_is_told_of_once(gpu, caplog):
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert backend_for("cuda:1") == Backend("portable", "no compiler")
+    (record,) = caplog.records
+    assert "cuda:1" in record.getMessage()
+    assert "no compiler" in record.getMessage()
+
+
+def test_double_precision_on_a_gpu_is_portable_and_nothing_to_warn_of(gpu, caplog):
+    backend = backend_for("cuda:0", torch.float64)
+    assert backend.name == "portable"
+    assert "float32 and half precisions only" in backend.reason
+    assert not caplog.records
+
+
+def test_forced_cuda(gpu, monkeypatch):
     monkeypatch.setenv(_dispatch.VARIABLE, "cuda")
-    with pytest.raises(DeviceError, match="no compiled kernel for cpu devices"):
+    assert backend_for("cuda:0").name == "cuda"
+    with pytest.raises(DeviceError, match="cannot be obeyed on cuda: no compiler"):
+        backend_for("cuda:1")
+    with pytest.raises(DeviceError, match="no cuda kernel for cpu devices"):
         backend_for("cpu")
 
 
@@ -112,7 +133,7 @@ def test_forced_native_that_is_missing_is_an_error(
 
 def test_forced_native_on_another_device_is_an_error(monkeypatch):
     monkeypatch.setenv(_dispatch.VARIABLE, "native")
-    with pytest.raises(DeviceError, match="no compiled kernel for cuda devices"):
+    with pytest.raises(DeviceError, match="no native kernel for cuda devices"):
         backend_for("cuda")
 
 

@@ -201,3 +201,45 @@ def test_float64(implementation, make_inputs):
     found = implementation.backward(x.grad, *x.arguments, y)
     for a, b in zip(found, exact_gradients(x), strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("segments", [16, 32, 64])
+@pytest.mark.parametrize("tokens", [1, 7, 16, 33, 49, 64, 196, 300, 1024])
+def test_segments(implementation, make_inputs, tokens, segments):
+    for spread in (1.0, 8.0):
+        x = make_inputs((2, tokens, 21), (-5.0, 3.0), spread, bonus=1 / tokens)
+        y = implementation.forward(*x.arguments, segments)
+        expected = bi_wkv_reference(*x.arguments, segments)
+        assert (y - expected).abs().max() <= 3e-6
+        if tokens > 300:
+            continue
+        found = implementation.backward(x.grad, *x.arguments, y, segments)
+        arguments = [part.requires_grad_() for part in x.double().arguments]
+        loss = (bi_wkv_dense(*arguments, segments) * x.grad).sum()
+        assert_close(found, torch.autograd.grad(loss, arguments), tokens)
+
+
+@pytest.mark.parametrize("segments", [16, 32])
+def test_segments_of_steep_decays_and_wide_keys(implementation, make_inputs, segments):
+    for decay, spread in ((-20.0, 8.0), (-300.0, 8.0), (2.0, 30.0), (0.0, 30.0)):
+        x = make_inputs((1, 200, 16), decay, spread, bonus=0.1)
+        y = implementation.forward(*x.arguments, segments)
+        expected = bi_wkv_reference(*x.arguments, segments)
+        assert (y - expected).abs().max() <= 2e-5
+
+
+def test_nothing_is_read_back_from_other_devices(make_inputs, monkeypatch):
+    """There each token keeps a scale of its own: as exact, whatever the values are."""
+    monkeypatch.setattr(_portable, "_chunk_length", lambda *_: 1)
+    for tokens in (1, 2, 33, 130, 300):
+        for decay in (-3000.0, -20.0, 3.0, 50.0, 20000.0):
+            x = make_inputs((2, tokens, 5), decay, 8.0)
+            y = _portable.forward(*x.arguments)
+            assert (y - bi_wkv_reference(*x.arguments)).abs().max() <= 1e-5
+            found = _portable.backward(x.grad, *x.arguments, y)
+            assert_close(found, exact_gradients(x), tokens, 1e-4)
+
+
+def test_only_the_cpu_is_asked_for_values():
+    w = torch.empty(4, device="meta")
+    assert _portable._chunk_length(w, w, 100) == 1

@@ -66,6 +66,17 @@ def test_missing_library_is_told_of(tmp_path):
     assert reason == "the compiled library medurwkv_kernels.so is not installed"
 
 
+def test_the_library_may_lie_in_any_folder_of_the_package(tmp_path):
+    (tmp_path / "second").mkdir()
+    library = tmp_path / "second" / _native.LIBRARY.name
+    library.touch()
+    folders = [str(tmp_path / "first"), str(tmp_path / "second")]
+    beside = Path(_native.__file__).with_name(library.name)
+    expected = beside if beside.is_file() else library
+    assert _native.find_library(folders) == expected
+    assert _native.find_library([str(tmp_path / "first")]) == beside
+
+
 def test_unreadable_library_is_told_of(tmp_path):
     path = tmp_path / "medurwkv_kernels.so"
     path.write_bytes(b"not a library")

@@ -9,19 +9,38 @@ OPERATOR = torch.ops.medurwkv.bi_wkv.default
 BACKWARD = torch.ops.medurwkv.bi_wkv_backward.default
 
 
+SEGMENTS = (0, 16)
+
+
 def leaves(x, dtype=torch.float32):
     return [part.to(dtype).clone().requires_grad_() for part in x.arguments]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(forced, make_inputs, dtype):
+@pytest.mark.parametrize("segments", SEGMENTS)
+def test_half_precision_is_computed_in_float32(forced, make_inputs, dtype, segments):
     x = make_inputs((2, 1023, 16))
     k, v = x.k.to(dtype), x.v.to(dtype)
-    y = bi_wkv(x.w, x.u, k, v)
+    y = bi_wkv(x.w, x.u, k, v, segments)
     assert y.dtype == dtype
-    exact = bi_wkv_reference(x.w, x.u, k, v)
+    wide = bi_wkv(x.w, x.u, k.float(), v.float(), segments)
+    assert torch.equal(y, wide.to(dtype))
+    exact = bi_wkv_reference(x.w, x.u, k, v, segments)
     # One rounding, of the result.
     assert (y - exact).abs().max() <= torch.finfo(dtype).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_gradients_are_those_of_float32_rounded(forced, make_inputs, dtype):
+    x = make_inputs((1, 64, 16))
+    halves = [x.w, x.u, x.k.to(dtype), x.v.to(dtype)]
+    halves = [part.requires_grad_() for part in halves]
+    grad = x.grad.to(dtype)
+    found = torch.autograd.grad(bi_wkv(*halves), halves, grad)
+    wide = [part.detach().float().requires_grad_() for part in halves]
+    exact = torch.autograd.grad(bi_wkv(*wide), wide, grad.float())
+    for a, b, part in zip(found, exact, halves, strict=True):
+        assert torch.equal(a, b.to(part.dtype))
 
 
 def test_half_precision_gradients(forced, make_inputs):
@@ -50,6 +69,14 @@ def test_float64_stays_float64(forced, make_inputs):
     y = bi_wkv(*x.arguments)
     assert y.dtype == torch.float64
     assert (y - bi_wkv_reference(*x.arguments)).abs().max() < 1e-12
+
+
+def test_autocast_leaves_the_types_alone(forced, make_inputs):
+    x = make_inputs((1, 300, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = bi_wkv(x.w, x.u, x.k.half(), x.v.half())
+    assert y.dtype == torch.float16
+    assert torch.equal(y, bi_wkv(x.w, x.u, x.k.half(), x.v.half()))
 
 
 def test_autocast_does_not_lower_the_precision(forced, make_inputs):
@@ -103,6 +130,15 @@ def test_gradcheck(forced, make_inputs, tokens):
     assert torch.autograd.gradcheck(bi_wkv, arguments)
 
 
+@pytest.mark.parametrize("tokens", [1, 9, 20])
+def test_gradcheck_with_segments(forced, make_inputs, tokens):
+    arguments = leaves(make_inputs((2, tokens, 3), (-3.0, 3.0), 2.0), torch.float64)
+    for segments in (4, 16):
+        assert torch.autograd.gradcheck(
+            lambda *x, s=segments: bi_wkv(*x, s), arguments, atol=1e-4
+        )
+
+
 def test_only_wanted_gradients_arrive(forced, make_inputs):
     x = make_inputs((1, 12, 4))
     v = x.v.clone().requires_grad_()
@@ -121,14 +157,19 @@ def test_second_derivative_is_refused(forced, make_inputs):
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 4), (1, 1, 16)])
-def test_registration(forced, make_inputs, shape):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("segments", SEGMENTS)
+def test_registration(forced, make_inputs, shape, dtype, segments):
     x = make_inputs(shape)
-    torch.library.opcheck(OPERATOR, leaves(x))
-    torch.library.opcheck(OPERATOR, x.arguments)
-    y = bi_wkv(*x.arguments)
+    k, v, grad = (part.to(dtype) for part in (x.k, x.v, x.grad))
+    arguments = (x.w, x.u, k, v)
+    learned = [part.clone().requires_grad_() for part in arguments]
+    torch.library.opcheck(OPERATOR, (*learned, segments))
+    torch.library.opcheck(OPERATOR, (*arguments, segments))
+    y = bi_wkv(*arguments, segments)
     torch.library.opcheck(
         BACKWARD,
-        (x.grad, *x.arguments, y),
+        (grad, *arguments, y, segments),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -177,5 +218,7 @@ def test_wrong_arguments_are_named():
         bi_wkv(w, w[1:], k, k)
     with pytest.raises(ValueError, match="the sequence holds no tokens"):
         bi_wkv(w, w, k[:, :0], k[:, :0])
+    with pytest.raises(ValueError, match="segments must be 0 or more, not -1"):
+        bi_wkv(w, w, k, k, -1)
     with pytest.raises(ValueError, match="w is on meta but k is on cpu"):
         bi_wkv(w.to("meta"), w, k, k)

@@ -208,25 +208,20 @@ class SpatialMix(_Mix):
         return out
 
     def _attend(self, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
-        """Apply the operator, in float32 at least whatever autocast does."""
+        """Apply the operator, which accumulates in float32 at least."""
         wide = torch.promote_types(key.dtype, torch.float32)
         decays = self.spatial_decay.to(wide).reshape(self.recurrence, -1)
         firsts = self.spatial_first.to(wide).reshape(self.recurrence, -1)
-        key, value = key.to(wide), value.to(wide)
         tokens = key.shape[1]
         for turn in range(self.recurrence):
             by_columns = turn % 2 == 1
             k = _transposed(key, grid) if by_columns else key
             v = _transposed(value, grid) if by_columns else value
-            value = bi_wkv(
-                decays[turn] / tokens, firsts[turn] / tokens, k, v, **self._variant()
-            )
+            w, u = decays[turn] / tokens, firsts[turn] / tokens
+            value = bi_wkv(w, u, k, v, self.segments)
             if by_columns:
                 value = _transposed(value, (grid[1], grid[0]))
         return value
-
-    def _variant(self) -> dict[str, int]:
-        return {"segments": self.segments} if self.segments else {}
 
 
 def _transposed(tokens: Tensor, grid: Grid) -> Tensor:
