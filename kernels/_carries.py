@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ._scan import grouped
+
 __all__ = ["EMPTY", "carries"]
 
 EMPTY = -1e30
@@ -58,8 +60,8 @@ def _before(
     size = items if items <= _WHOLE else 16 if items <= 256 else 8
     groups = -(-items // size)
     missing = groups * size - items
-    totals = pad(totals, (0, 0, 0, missing)).unflatten(-2, (groups, size))
-    scale = pad(scale, (0, 0, 0, missing), value=EMPTY).unflatten(-2, (groups, size))
+    totals = grouped(pad(totals, (0, 0, 0, missing)), groups, size)
+    scale = grouped(pad(scale, (0, 0, 0, missing), value=EMPTY), groups, size)
 
     # Row j sees the items before j; the last row is the whole group from behind it.
     place = torch.arange(size + 1, device=w.device, dtype=w.dtype)

@@ -12,7 +12,16 @@ from ._cuda_compile import CompilerError, machine_code
 from ._cuda_driver import DriverError, Kernel, load_kernel
 from ._cuda_plan import Plan, plan_backward, plan_forward
 
-__all__ = ["availability", "backward", "forward"]
+__all__ = [
+    "DIFFERENTIATES_SEGMENTS",
+    "TAKES_HALVES",
+    "availability",
+    "backward",
+    "forward",
+]
+
+TAKES_HALVES = True
+DIFFERENTIATES_SEGMENTS = False
 
 _ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _FORWARD = (

@@ -30,6 +30,14 @@ _logger = logging.getLogger(__name__)
 class Implementation(Protocol):
     """Forward and backward of Bi-WKV on contiguous tensors."""
 
+    @property
+    def TAKES_HALVES(self) -> bool:
+        """Whether keys and values may be of half precision."""
+
+    @property
+    def DIFFERENTIATES_SEGMENTS(self) -> bool:
+        """Whether the backward pass takes segments."""
+
     def forward(
         self, w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0, /
     ) -> Tensor:

@@ -75,6 +75,9 @@ class NativeKernels:
         The same library, which holds other kernels too.
     """
 
+    TAKES_HALVES = False
+    DIFFERENTIATES_SEGMENTS = True
+
     def __init__(self, library: ctypes.CDLL, level: int | None = None) -> None:
         self.library = library
         best = library.medurwkv_best_level()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _cuda, _dispatch, _portable
+from . import _dispatch, _portable
 
 __all__ = ["bi_wkv"]
 
@@ -115,11 +115,10 @@ def _compute(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> T
     if k.numel() == 0:
         return torch.empty_like(k, memory_format=torch.contiguous_format)
     implementation = _dispatch.implementation_for(k.device, k.dtype)
-    arguments = [x.contiguous() for x in (w, u, k, v)]
-    if k.dtype in _HALVES and implementation is not _cuda:
-        y = implementation.forward(*(x.float() for x in arguments), segments)
-        return y.to(k.dtype)
-    return implementation.forward(*arguments, segments)
+    w, u, k, v = (x.contiguous() for x in (w, u, k, v))
+    if k.dtype in _HALVES and not implementation.TAKES_HALVES:
+        return implementation.forward(w, u, k.float(), v.float(), segments).to(k.dtype)
+    return implementation.forward(w, u, k, v, segments)
 
 
 def _compute_backward(
@@ -134,16 +133,17 @@ def _compute_backward(
     if k.numel() == 0:
         return torch.zeros_like(w), torch.zeros_like(u), k.clone(), v.clone()
     implementation = _dispatch.implementation_for(k.device, k.dtype)
-    if segments and implementation is _cuda:
-        implementation = _portable  # until the kernels differentiate the variant
-    arguments = [x.contiguous() for x in (grad, w, u, k, v)]
-    if k.dtype not in _HALVES or implementation is _cuda:
-        return implementation.backward(*arguments, y.contiguous(), segments)
+    if segments and not implementation.DIFFERENTIATES_SEGMENTS:
+        implementation = _portable
+    dtype = k.dtype
+    grad, w, u, k, v, y = (x.contiguous() for x in (grad, w, u, k, v, y))
+    if dtype not in _HALVES or implementation.TAKES_HALVES:
+        return implementation.backward(grad, w, u, k, v, y, segments)
     # The output was rounded; its error would be multiplied by large factors.
-    wide = [x.float() for x in arguments]
-    exact = implementation.forward(*wide[1:], segments)
-    gw, gu, gk, gv = implementation.backward(*wide, exact, segments)
-    return gw, gu, gk.to(k.dtype), gv.to(k.dtype)
+    grad, k, v = grad.float(), k.float(), v.float()
+    y = implementation.forward(w, u, k, v, segments)
+    gw, gu, gk, gv = implementation.backward(grad, w, u, k, v, y, segments)
+    return gw, gu, gk.to(dtype), gv.to(dtype)
 
 
 def _fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Tensor:

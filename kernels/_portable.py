@@ -20,7 +20,10 @@ from . import _portable_segments
 from ._carries import EMPTY, carries
 from ._scan import RADIX, factor, fading, grouped, local_sums
 
-__all__ = ["backward", "forward"]
+__all__ = ["DIFFERENTIATES_SEGMENTS", "TAKES_HALVES", "backward", "forward"]
+
+TAKES_HALVES = False
+DIFFERENTIATES_SEGMENTS = True
 
 LINEAR_RANGE = 16.0
 """Largest |w|·tokens, in nats, that is summed on one common scale."""

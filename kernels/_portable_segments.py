@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ._carries import EMPTY, carries
-from ._scan import RADIX, factor, fading, local_sums
+from ._scan import RADIX, factor, fading, grouped, local_sums
 
 __all__ = ["backward", "forward"]
 
@@ -97,7 +97,7 @@ def _fold(x: Tensor, segments: int, fill: float = 0.0) -> Tensor:
     length = _length(tokens, segments)
     count = -(-tokens // length)
     x = pad(x, (0, 0, 0, count * length - tokens), value=fill)
-    return x.unflatten(1, (count, length))
+    return grouped(x, count, length)
 
 
 def _tokens(x: Tensor, tokens: int) -> Tensor:
@@ -133,8 +133,16 @@ def _sum(x: Tensor, scale: Tensor, w: Tensor, u: Tensor) -> _Sums:
     down = torch.exp(scale - top).unsqueeze(-2)
     earlier = (earlier * torch.exp(earlier_scale - top)).unsqueeze(-2) * ages
     later = (later * torch.exp(later_scale - top)).unsqueeze(-2) * ages.flip(0)
-    local = (y * down for y in (x, past, future, grown_past, grown_future))
-    return _Sums(*local, earlier, later, top)
+    return _Sums(
+        own=x * down,
+        past=past * down,
+        future=future * down,
+        grown_past=grown_past * down,
+        grown_future=grown_future * down,
+        earlier=earlier,
+        later=later,
+        scale=top,
+    )
 
 
 def _weighted(sums: _Sums, w: Tensor, u: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def bi_wkv_reference(
     if segments:
         parts = [
             bi_wkv_dense(w[c], u[c], k[..., c], v[..., c], segments)
-            for c in torch.arange(k.shape[2]).split(2)
+            for c in (slice(i, i + 2) for i in range(0, k.shape[2], 2))
         ]
         return torch.cat(parts, 2) if parts else k.clone()
     past = _walk(w, k, v)
