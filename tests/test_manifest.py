@@ -103,10 +103,11 @@ def test_readers_claim_only_what_napari_does_not_read(manifest):
 
 
 def test_writer_offers_what_can_be_written(manifest):
-    from napari_medurwkv.io import label_suffixes
+    from napari_medurwkv.export import format_of_name
 
     (writer,) = manifest.contributions.writers
-    assert set(writer.filename_extensions) <= set(label_suffixes())
+    for ending in writer.filename_extensions:
+        assert format_of_name(f"mask{ending}")[1] == ending
 
 
 def test_samples_are_the_bundled_ones(manifest):

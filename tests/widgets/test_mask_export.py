@@ -14,9 +14,8 @@ from napari_medurwkv.errors import GeometryError, OutputError
 from napari_medurwkv.samples import find_sample
 from napari_medurwkv.widgets.layer_image import take_snapshot
 from napari_medurwkv.widgets.mask_export import (
-    check_target,
     find_mask,
-    suggest_target,
+    suggest_stem,
     write_mask,
 )
 from napari_medurwkv.widgets.reader import read_layers
@@ -54,7 +53,7 @@ def test_labels_drawn_over_an_image_get_its_grid(image, scan, tmp_path):
     np.testing.assert_array_equal(
         np.asarray(saved.dataobj), np.asarray(original.dataobj) > 4
     )
-    assert written.record is None
+    assert json.loads(written.record.read_text())["kind"] == "napari-medurwkv mask"
 
 
 def test_labels_elsewhere_do_not_get_a_grid_that_is_not_theirs(image):
@@ -66,26 +65,27 @@ def test_labels_elsewhere_do_not_get_a_grid_that_is_not_theirs(image):
 def test_name_beside_the_image(image, tmp_path):
     labels = Labels(np.zeros(image.data.shape, np.uint8), metadata=image.metadata)
     mask = find_mask(take_snapshot(labels), [])
-    assert suggest_target(mask, tmp_path / "home") == tmp_path / "scan_mask.nii.gz"
+    assert suggest_stem(mask, tmp_path / "home") == tmp_path / "scan_mask"
 
 
 def test_name_without_an_image_file(tmp_path):
     flat = find_mask(take_snapshot(Labels(np.zeros((4, 4), int), name="a/b c")), [])
-    assert suggest_target(flat, tmp_path) == tmp_path / "a_b_c.png"
+    assert suggest_stem(flat, tmp_path) == tmp_path / "a_b_c"
     deep = find_mask(take_snapshot(Labels(np.zeros((4, 4, 4), int), name="x")), [])
-    assert suggest_target(deep, tmp_path) == tmp_path / "x.nii.gz"
+    assert suggest_stem(deep, tmp_path) == tmp_path / "x"
 
 
 def test_masks_of_samples_do_not_go_into_the_package(tmp_path):
     data, options, _ = read_layers(str(find_sample("brain").path))[0]
     labels = Labels(np.zeros(data.shape, np.uint8), metadata=options["metadata"])
     mask = find_mask(take_snapshot(labels), [])
-    assert suggest_target(mask, tmp_path) == tmp_path / "brain_mask.nii.gz"
+    assert suggest_stem(mask, tmp_path) == tmp_path / "brain_mask"
 
 
 def test_unknown_ending_is_refused_in_a_sentence():
+    flat = find_mask(take_snapshot(Labels(np.zeros((4, 4), int))), [])
     with pytest.raises(OutputError, match=r"\.nii\.gz"):
-        check_target("mask.docx")
+        write_mask(flat, "mask.docx", overwrite=False)
 
 
 def test_resized_layer_is_refused(image):

@@ -247,7 +247,10 @@ def target_of(entry: Format, stem: Path, ending: str = "") -> Path:
 
 
 def planned_paths(
-    geometry: Geometry, formats: Sequence[Format], stem: Path
+    geometry: Geometry,
+    formats: Sequence[Format],
+    stem: Path,
+    endings: dict[str, str] | None = None,
 ) -> list[Path]:
     """Name what would be written, without looking at the mask.
 
@@ -259,6 +262,8 @@ def planned_paths(
         What is chosen.
     stem : Path
         Target without an ending.
+    endings : dict, optional
+        Endings by format key, in place of the usual ones.
 
     Returns
     -------
@@ -270,7 +275,7 @@ def planned_paths(
         if entry.key in ("stl", "ply"):
             paths.append(stem.with_name(f"{stem.name}_VALUE_NAME{entry.ending}"))
             continue
-        paths.append(target_of(entry, stem))
+        paths.append(target_of(entry, stem, (endings or {}).get(entry.key, "")))
         if entry.key == "nifti":
             paths.append(stem.with_name(f"{stem.name}_labels.txt"))
         if entry.key == "csv" and geometry.ndim == 3:

@@ -1,4 +1,4 @@
-"""The Export panel: a mask, a file, and the grid it will be written on."""
+"""The Export panel: a mask, its grid, formats, and the files that will be written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
@@ -18,19 +20,29 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medurwkv.errors import MedurwkvError
+from napari_medurwkv.export import ExportOptions, export_mask
 from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
+from napari_medurwkv.widgets.correction_session import session_of
+from napari_medurwkv.widgets.export_plan import ExportPlan, make_plan, sized
+from napari_medurwkv.widgets.format_list import FormatList
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import LayerSnapshot, take_snapshot
 from napari_medurwkv.widgets.layer_picker import LayerPicker
-from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
+from napari_medurwkv.widgets.look import (
+    AMBER,
+    RED,
+    WrappedLabel,
+    heading,
+    let_shrink,
+    set_tone,
+)
 from napari_medurwkv.widgets.mask_export import (
     Mask,
-    Written,
-    check_target,
+    export_of,
     find_mask,
-    suggest_target,
-    write_mask,
+    suggest_stem,
+    usual_format,
 )
 from napari_medurwkv.widgets.removal import call_on_removal
 
@@ -38,10 +50,13 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
+    from napari_medurwkv.export import Exported
+
 __all__ = ["ExportPanel"]
 
-_FILTER = "Masks (*.nii.gz *.nii *.png *.tif *.tiff)"
+_MESHES = {"stl", "ply", "obj", "glb"}
 _SETTLE_MS = 200
+_MOST_NAMED = 8
 # Changes of a labels layer after which its file and its grid are looked at again.
 _WATCHED = ("name", "data", "scale", "translate", "rotate", "shear", "affine")
 
@@ -71,16 +86,32 @@ class ExportPanel(QWidget):
         self.picker = LayerPicker(viewer, Labels, "no labels layer yet")
         self.badge = GeometryBadge()
         self._origin = WrappedLabel()
+        self.spacing = QLineEdit()
+        self._size_hint = WrappedLabel(
+            "The image states no voxel size. Give it in mm, slices, rows and columns; "
+            "left empty, sizes are written in pixels."
+        )
+        self.formats = FormatList()
+        self.deidentify = QCheckBox("Leave the patient out of DICOM SEG")
+        self.deidentify.setToolTip(
+            "Names, numbers, dates and institution are removed; UIDs stay, because "
+            "without them the mask belongs to no image."
+        )
+        self.space = QComboBox()
+        self.space.addItems(["Surfaces in LPS (3D Slicer, DICOM)", "Surfaces in RAS"])
         self.target = QLineEdit()
-        self.target.setPlaceholderText("file to write")
+        self.target.setPlaceholderText("folder and name, without an ending")
         self._browse = QPushButton("Browse…")
         self._browse.setToolTip("Choose folder and name")
-        self.button = QPushButton("Save mask")
+        self._files = WrappedLabel()
+        self.button = QPushButton("Export")
         self.button.setMinimumHeight(36)
         self._status = WrappedLabel()
         self._lay_out()
         self.picker.layer_changed.connect(self._watch)
-        self.target.textChanged.connect(self._update_ready)
+        self.target.textChanged.connect(self._update_plan)
+        self.spacing.textChanged.connect(self._update_plan)
+        self.formats.changed.connect(self._update_plan)
         self._browse.clicked.connect(self._ask_target)
         self.button.clicked.connect(self.save)
         self._watch(self.picker.layer)
@@ -105,26 +136,61 @@ class ExportPanel(QWidget):
         """Choose a labels layer."""
         self.picker.choose(layer)
 
+    @property
+    def planned(self) -> tuple[Path, ...]:
+        """Files and folders that the button would write."""
+        plan = self._plan()
+        return plan.paths if isinstance(plan, ExportPlan) else ()
+
     def save(self) -> None:
-        """Write the chosen mask to the target; asks before it replaces a file."""
-        mask = self._mask
-        if mask is None or self.saving or self._watched is None:
+        """Write the chosen mask in the ticked formats; asks before it replaces."""
+        mask, layer = self._mask, self._watched
+        if mask is None or self.saving or layer is None:
             return
-        path = Path(self.target.text().strip()).expanduser()
-        try:
-            check_target(path)
-        except MedurwkvError as error:
-            self._say(str(error), RED)
+        plan = self._plan()
+        if isinstance(plan, str):
+            self._say(plan, RED)
             return
-        overwrite = path.exists()
-        if overwrite and not self._may_replace(path):
+        existing = plan.existing()
+        if existing and not self._may_replace(existing):
             return
+        session = session_of(layer)
+        if session is not None:
+            session.write_summary()
+        step = session.mask.history.position if session is not None else None
         # The voxels of now: the layer may have been painted on since it was looked at.
-        mask = Mask(take_snapshot(self._watched), mask.geometry, mask.origin)
+        geometry = sized(mask.geometry, self.spacing.text())
+        mask = Mask(take_snapshot(layer), geometry, mask.origin, mask.image)
+        overwrite = bool(existing)
+
+        def write() -> tuple[Exported, int | None]:
+            export = export_of(mask)
+            done = export_mask(
+                export,
+                plan.keys,
+                plan.stem,
+                options=plan.options,
+                overwrite=overwrite,
+                endings=plan.endings,
+            )
+            return done, None if export.record is None else export.changed
+
         self._say("writing…", None)
-        self._writing = in_background(
-            lambda: write_mask(mask, path, overwrite=overwrite), self._tell
-        )
+        keeps = plan.keeps_voxels
+
+        def told(outcome: Outcome[tuple[Exported, int | None]]) -> None:
+            self._tell(outcome)
+            # What was changed meanwhile is in no file yet.
+            if (
+                keeps
+                and outcome.value is not None
+                and session is not None
+                and session.open
+                and session.mask.history.position == step
+            ):
+                session.saved()
+
+        self._writing = in_background(write, told)
         self._update_ready()
 
     def shut_down(self, alive: bool = True) -> None:
@@ -151,21 +217,30 @@ class ExportPanel(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.target, 1)
         row.addWidget(self._browse)
+        let_shrink(self.space)
+        self.spacing.setPlaceholderText("2, 0.5, 0.5 mm")
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 8, 8, 4)
         column.setSpacing(6)
         column.addWidget(heading("Mask"))
-        column.addWidget(self.picker)
-        column.addWidget(self.badge)
-        column.addWidget(self._origin)
-        column.addWidget(heading("File"))
+        for widget in (self.picker, self.badge, self._origin):
+            column.addWidget(widget)
+        column.addWidget(self._size_hint)
+        column.addWidget(self.spacing)
+        column.addWidget(heading("Formats"))
+        for widget in (self.formats, self.deidentify, self.space):
+            column.addWidget(widget)
+        column.addWidget(heading("Files"))
         column.addLayout(row)
-        column.addWidget(self.button)
-        column.addWidget(self._status)
+        for widget in (self._files, self.button, self._status):
+            column.addWidget(widget)
         column.addStretch(1)
         column.addWidget(WrappedLabel(RESEARCH_USE))
         self.setMinimumWidth(300)
-        self._status.hide()
+        for hidden in (self._status, self._size_hint, self.spacing):
+            hidden.hide()
+        self.deidentify.hide()
+        self.space.hide()
 
     def _watch(self, layer: Layer | None) -> None:
         self._forget()
@@ -193,7 +268,7 @@ class ExportPanel(QWidget):
         self._origin.setText("")
         if layer is None:
             self.badge.clear()
-            self._update_ready()
+            self._update_plan()
             return
         try:
             snapshot = take_snapshot(layer)
@@ -223,56 +298,105 @@ class ExportPanel(QWidget):
         mask = self._mask = outcome.value
         self.badge.show_geometry(mask.geometry)
         self._origin.setText(f"Written on the grid {mask.origin}.")
+        unknown = mask.geometry.kind == "none"
+        self._size_hint.setVisible(unknown)
+        self.spacing.setVisible(unknown)
+        if not unknown:
+            self.spacing.clear()
+        self.formats.offer(mask.geometry, usual_format(mask))
         # A name that the user has typed stays.
         if self.target.text() in ("", self._suggested):
-            self._suggested = str(suggest_target(mask, Path.home()))
+            self._suggested = str(suggest_stem(mask, Path.home()))
             self.target.setText(self._suggested)
             self.target.setToolTip(self._suggested)
+        self._update_plan()
+
+    def _plan(self) -> ExportPlan | str:
+        """Return what would be written, or why nothing can be."""
+        if self._mask is None:
+            return ""
+        options = ExportOptions(
+            space="RAS" if self.space.currentIndex() else "LPS",
+            deidentify=self.deidentify.isChecked(),
+        )
+        try:
+            geometry = sized(self._mask.geometry, self.spacing.text())
+            return make_plan(
+                self.target.text(),
+                self.formats.chosen,
+                geometry,
+                options,
+                touched=self.formats.touched,
+            )
+        except MedurwkvError as error:
+            return str(error)
+
+    def _update_plan(self, *_: Any) -> None:
+        """Say what would be written and where; names only, so it may be often."""
+        plan = self._plan()
+        keys = set(plan.keys) if isinstance(plan, ExportPlan) else set()
+        self.deidentify.setVisible("dicom-seg" in keys)
+        self.space.setVisible(bool(keys & _MESHES))
+        self._files.setText(plan if isinstance(plan, str) else _listed(plan))
+        self._files.setVisible(bool(self._files.text()))
         self._update_ready()
 
     def _update_ready(self, *_: Any) -> None:
-        named = bool(self.target.text().strip())
-        self.button.setEnabled(self._mask is not None and named and not self.saving)
+        ready = isinstance(self._plan(), ExportPlan) and not self.saving
+        self.button.setEnabled(ready)
 
     def _ask_target(self) -> None:
         path, _ = QFileDialog.getSaveFileName(
             self,
-            "Save the mask",
+            "Folder and name",
             self.target.text(),
-            _FILTER,
             # Replacing is asked about once, when it is about to happen.
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if path:
             self.target.setText(path)
 
-    def _may_replace(self, path: Path) -> bool:
+    def _may_replace(self, existing: list[Path]) -> bool:
+        names = "\n".join(path.name for path in existing[:_MOST_NAMED])
+        more = len(existing) - _MOST_NAMED
+        if more > 0:
+            names += f"\nand {more} more"
         answer = QMessageBox.question(
-            self, "Replace the file?", f"{path} exists. Replace it, and its record?"
+            self,
+            "Replace what is there?",
+            f"In {existing[0].parent} these exist:\n{names}\n\nReplace them?",
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _tell(self, outcome: Outcome[Written]) -> None:
+    def _tell(self, outcome: Outcome[tuple[Exported, int | None]]) -> None:
         self._writing = None
-        self._update_ready()
+        self._update_plan()
         if outcome.value is None:
             self._say(str(outcome.error), RED)
             return
-        written = outcome.value
-        text = f"Saved {written.path}"
-        if written.record is None:
-            text += "\nNo record: this mask does not come from a model."
-        else:
-            text += f"\nRecord: {written.record.name}, {_edits(written.changed)}."
-        assumed = self._mask is not None and self._mask.geometry.assumed
-        if assumed:
-            text += "\nOrientation or spacing are assumed: check them where it matters."
-        self._say(text, AMBER if assumed else None)
+        done, changed = outcome.value
+        names = [path.name for path in done.paths]
+        lines = [f"Saved {done.paths[0]}"]
+        if len(names) > 2:
+            lines.append(f"and {', '.join(names[1:-1])}")
+        lines.append(f"Record: {names[-1]}, {_edits(changed)}.")
+        lines += done.notes
+        self._say("\n".join(lines), AMBER if done.notes else None)
 
     def _say(self, text: str, color: str | None) -> None:
         self._status.setText(text)
         self._status.setVisible(bool(text))
         set_tone(self._status, color)
+
+
+def _listed(plan: ExportPlan) -> str:
+    """List what would be written; a mark says what would be replaced."""
+    existing = set(plan.existing())
+    names = []
+    for path in plan.paths:
+        name = path.name.replace("VALUE_NAME", "…")
+        names.append(f"{name} (replaces)" if path in existing else name)
+    return f"In {plan.stem.parent}:\n" + "\n".join(names)
 
 
 def _edits(changed: int | None) -> str:

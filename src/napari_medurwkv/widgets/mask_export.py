@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medurwkv.checkpoints import ClassInfo
-from napari_medurwkv.errors import GeometryError, OutputError
-from napari_medurwkv.io import label_suffixes, write_labels
+from napari_medurwkv.errors import GeometryError
+from napari_medurwkv.export import (
+    ExportMask,
+    export_mask,
+    format_of_name,
+    without_ending,
+)
 from napari_medurwkv.io.foreign import METADATA_KEY
-from napari_medurwkv.provenance import RunRecord, record_path, write_record
+from napari_medurwkv.provenance import RunRecord
 from napari_medurwkv.widgets.layer_image import find_geometry, in_layer_order
+from napari_medurwkv.widgets.mask_classes import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +31,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Mask",
     "Written",
-    "check_target",
+    "export_of",
     "find_mask",
-    "suggest_target",
+    "suggest_stem",
+    "usual_format",
     "write_mask",
 ]
 
@@ -47,17 +53,20 @@ class Mask:
         Its display order is the layer's array order, a leading frame axis apart.
     origin : str
         Where the geometry comes from, for people.
+    image : LayerSnapshot or None
+        The image layer that it lies on, for measurements.
     """
 
     snapshot: LayerSnapshot
     geometry: Geometry
     origin: str
+    image: LayerSnapshot | None = None
 
     @property
     def block(self) -> Mapping[str, Any]:
-        """What a run wrote into the layer's metadata; empty for other layers."""
+        """What this plugin keeps in the layer's metadata; empty for other layers."""
         block = self.snapshot.state["metadata"].get(METADATA_KEY)
-        return block if isinstance(block, dict) and "model" in block else {}
+        return block if isinstance(block, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +77,14 @@ class Written:
     ----------
     path : Path
         The mask.
-    record : Path or None
-        Its record; None where the mask is not from a model.
+    record : Path
+        Its record.
     changed : int or None
         Voxels that differ from what the model gave; None where that is not known.
     """
 
     path: Path
-    record: Path | None
+    record: Path
     changed: int | None
 
 
@@ -98,33 +107,20 @@ def find_mask(snapshot: LayerSnapshot, images: Sequence[LayerSnapshot]) -> Mask:
     own = find_geometry(snapshot)
     if own.file_geometry is not None:
         geometry = in_layer_order(own.file_geometry, own)
-        if METADATA_KEY in snapshot.state["metadata"]:
-            return Mask(snapshot, geometry, "of the image it was made from")
-        return Mask(snapshot, geometry, own.origin)
+        ours = METADATA_KEY in snapshot.state["metadata"]
+        origin = "of the image it was made from" if ours else own.origin
+        return Mask(snapshot, geometry, origin, _image_of(snapshot, images))
     for image in images:
         if _drawn_alike(snapshot, image):
             found = find_geometry(image)
             geometry = in_layer_order(found.export_geometry, found)
-            return Mask(snapshot, geometry, f"of the image {image.name} below it")
+            origin = f"of the image {image.name} below it"
+            return Mask(snapshot, geometry, origin, image)
     return Mask(snapshot, in_layer_order(own.geometry, own), own.origin)
 
 
-def check_target(path: str | Path) -> None:
-    """Refuse a name that no mask can be written to.
-
-    Raises
-    ------
-    OutputError
-        If the ending is unknown.
-    """
-    name = Path(path).name
-    if not name.lower().endswith(label_suffixes()):
-        known = ", ".join(label_suffixes())
-        raise OutputError(f"Give the mask a name that ends in one of {known}.")
-
-
-def suggest_target(mask: Mask, fallback: Path) -> Path:
-    """Suggest a file beside the image, named after it.
+def suggest_stem(mask: Mask, fallback: Path) -> Path:
+    """Suggest a name beside the image, after it, without an ending.
 
     Parameters
     ----------
@@ -135,30 +131,69 @@ def suggest_target(mask: Mask, fallback: Path) -> Path:
     """
     from napari_medurwkv.samples import list_samples
 
-    source = mask.geometry.source.path
-    if source is None:
+    source = mask.geometry.source
+    if source.path is None:
         name = "".join(
             c if c.isalnum() or c in "-_" else "_" for c in mask.snapshot.name
         )
-        ending = ".nii.gz" if mask.geometry.ndim == 3 else ".png"
-        return fallback / f"{name.strip('_') or 'mask'}{ending}"
-    path = Path(source)
-    lower = path.name.lower()
-    suffix = next((s for s in (".nii.gz", ".nii") if lower.endswith(s)), path.suffix)
-    stem = path.name[: len(path.name) - len(suffix)]
-    if mask.geometry.source.frame is not None:
-        stem += f"_frame{mask.geometry.source.frame + 1}"
-    endings = {".nii.gz": ".nii.gz", ".nii": ".nii", ".tif": ".tif", ".tiff": ".tif"}
-    ending = endings.get(
-        suffix.lower(), ".nii.gz" if mask.geometry.ndim == 3 else ".png"
-    )
+        return fallback / (name.strip("_") or "mask")
+    path = Path(source.path)
+    # Folders and files of DICOM are often named after the patient.
+    dicom = source.format == "dicom"
+    modality = source.dicom.modality.lower() if source.dicom else ""
+    stem = (modality or "dicom") if dicom else without_ending(path.name)
+    if source.frame is not None:
+        stem += f"_frame{source.frame + 1}"
     bundled = path.parent in {sample.path.parent for sample in list_samples()}
     folder = fallback if bundled or not path.parent.is_dir() else path.parent
-    return folder / f"{stem}_mask{ending}"
+    return folder / f"{stem}_mask"
+
+
+def usual_format(mask: Mask) -> str:
+    """Return the format that is chosen at first: the image's own, where masks go so."""
+    if mask.geometry.source.format == "tiff":
+        return "tiff"
+    return "nifti" if mask.geometry.ndim == 3 else "png"
+
+
+def export_of(mask: Mask) -> ExportMask:
+    """Collect what formats have room for; reads voxels, so it belongs into a thread.
+
+    Parameters
+    ----------
+    mask : Mask
+        What to write; the layer may be painted on meanwhile.
+
+    Raises
+    ------
+    GeometryError
+        If the layer no longer has the shape of its image.
+    """
+    labels = np.array(_without_frame_axis(mask))
+    block = mask.block
+    record = block.get("record")
+    original = block.get("original")
+    changed = None
+    if record is not None and original is not None:
+        # The packed mask has the layer's own shape, frame axis included.
+        changed = original.count_changes(labels.reshape(original.shape))
+    run = None if record is None else RunRecord.model_validate(record)
+    if run is not None and block.get("correction"):
+        parameters = run.parameters | {"correction": block["correction"]}
+        run = run.model_copy(update={"parameters": parameters})
+    return ExportMask(
+        labels=labels,
+        geometry=mask.geometry,
+        classes=classes_of(mask.snapshot.state, block),
+        instances=bool(block.get("instances")),
+        image=_grey_values(mask),
+        record=run,
+        changed=changed,
+    )
 
 
 def write_mask(mask: Mask, path: str | Path, *, overwrite: bool) -> Written:
-    """Write the mask and, if a model made it, its record beside it.
+    """Write the mask in the format of a file's ending, with its record beside it.
 
     Parameters
     ----------
@@ -176,35 +211,42 @@ def write_mask(mask: Mask, path: str | Path, *, overwrite: bool) -> Written:
     GeometryError
         If the layer no longer has the shape of its image.
     """
-    check_target(path)
-    labels = np.array(_without_frame_axis(mask))
-    block = mask.block
-    classes = [ClassInfo(**info) for info in block.get("classes", ())]
-    target = write_labels(
-        path,
-        labels,
-        mask.geometry,
-        classes=() if block.get("instances") else classes,
-        overwrite=overwrite,
-    )
-    record = block.get("record")
-    if record is None:
-        return Written(target, None, None)
-    original = block.get("original")
-    # The packed mask has the layer's own shape, frame axis included.
-    changed = (
-        None
-        if original is None
-        else original.count_changes(labels.reshape(original.shape))
-    )
-    edits = {
-        "edited_by_hand": None if changed is None else changed > 0,
-        "changed_voxels": changed,
-    }
-    run = RunRecord.model_validate(record)
-    run = run.model_copy(update={"parameters": run.parameters | edits})
-    beside = write_record(record_path(target), run, overwrite=overwrite)
-    return Written(target, beside, changed)
+    target = Path(path)
+    entry, ending = format_of_name(target.name)
+    stem = target.with_name(target.name[: len(target.name) - len(ending)])
+    export = export_of(mask)
+    endings = {entry.key: ending}
+    done = export_mask(export, [entry.key], stem, overwrite=overwrite, endings=endings)
+    return Written(done.paths[0], done.paths[-1], export.changed)
+
+
+def _grey_values(mask: Mask) -> NDArray[Any] | None:
+    """Values of the image that the mask lies on, of one frame; None for colour."""
+    image = mask.image
+    if image is None or image.rgb:
+        return None
+    data = image.data
+    if image.frames:
+        frame = mask.geometry.source.frame
+        if frame is None and image.frames > 1:
+            return None
+        data = data[frame or 0]
+    values = np.asarray(data)
+    if values.shape != mask.geometry.display_shape or values.dtype.kind not in "biuf":
+        return None
+    return np.nan_to_num(values) if values.dtype.kind == "f" else values
+
+
+def _image_of(
+    snapshot: LayerSnapshot, images: Sequence[LayerSnapshot]
+) -> LayerSnapshot | None:
+    """Find the image layer of a mask: the one it was made of, or one drawn alike."""
+    block = snapshot.state["metadata"].get(METADATA_KEY)
+    made_of = block.get("image", {}).get("id") if isinstance(block, dict) else None
+    for image in images:
+        if image.layer_id == made_of:
+            return image
+    return next((image for image in images if _drawn_alike(snapshot, image)), None)
 
 
 def _without_frame_axis(mask: Mask) -> NDArray[Any]:

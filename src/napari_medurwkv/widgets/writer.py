@@ -23,7 +23,7 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
     Parameters
     ----------
     path : str
-        Target; ends in .nii.gz, .nii, .png or .tif.
+        Target; its ending chooses the format.
     data : ndarray
         The labels.
     meta : mapping
@@ -41,7 +41,8 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
     """
     # A layer again, outside any viewer: its state is checked and completed by napari.
     keys = ("name", "metadata", "scale", "translate", "rotate", "shear", "affine")
-    state = {key: meta[key] for key in (*keys, "units", "axis_labels") if key in meta}
+    looks = ("units", "axis_labels", "features", "colormap")
+    state = {key: meta[key] for key in (*keys, *looks) if key in meta}
     snapshot = take_snapshot(Labels(data, **state))
     viewer = napari.current_viewer()
     images = [
