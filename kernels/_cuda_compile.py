@@ -110,7 +110,9 @@ def _compile(program: str, options: list[str], architecture: str) -> bytes:
         compiled = Program(
             program,
             "c++",
-            ProgramOptions(std="c++17", arch=architecture, define_macro=options or None),
+            ProgramOptions(
+                std="c++17", arch=architecture, define_macro=options or None
+            ),
         ).compile("cubin")
         return bytes(compiled.code)
     except Exception as error:  # cuda.core has no common class for its errors
