@@ -142,7 +142,6 @@ def test_plain_encoder_takes_the_final_norm() -> None:
         ),
         (classification(depth=5), r"layers\.4\.\S+ \(32,\) against nothing"),
         (classification(depth=3), r"layers\.3\.\S+ nothing against"),
-        (classification(in_channels=1), r"\(32, 1, 16, 16\) against \(32, 3, 16, 16\)"),
         (classification(key_norm=True), r"key_norm\.weight \(32,\) against nothing"),
         (adapter(conv_inplane=16), r"spm\.stem\.0\.weight \(16, 3, 3, 3\) against"),
         (adapter(extra_extractors=1), r"extra_extractors\.1\.\S+ nothing against"),
@@ -168,3 +167,65 @@ def test_adapter_weights_do_not_go_into_a_plain_encoder() -> None:
 def test_other_modules_have_no_encoder() -> None:
     with pytest.raises(CheckpointError, match="A Linear has no"):
         load_encoder_weights(torch.nn.Linear(2, 2), adapter())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_other_channels_keep_what_grey_images_give(channels: int) -> None:
+    state = adapter()
+    network = create_model("vrwkv_adapter_tiny", **ADAPTER, in_channels=channels).eval()
+    report = load_encoder_weights(network, state)
+    assert set(report.resized) == {"patch_embed.projection.weight", "spm.stem.0.weight"}
+    rgb = create_model("vrwkv_adapter_tiny", **ADAPTER).eval()
+    load_encoder_weights(rgb, state)
+    grey = torch.rand(1, 1, 64, 64)
+    for mine, theirs in zip(
+        network(grey.expand(-1, channels, -1, -1)),
+        rgb(grey.expand(-1, 3, -1, -1)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_another_patch_gives_nearly_the_same_tokens_for_a_scaled_image() -> None:
+    state = classification()
+    # A patch embedding that a network could have learnt: smooth.
+    smooth = torch.nn.functional.interpolate(
+        torch.randn(32, 3, 4, 4), size=(16, 16), mode="bicubic"
+    )
+    state["patch_embed.projection.weight"] = smooth
+    network = create_model("vrwkv_tiny", **TRUNK, patch_size=8)
+    report = load_encoder_weights(network, state)
+    assert set(report.resized) == {"patch_embed.projection.weight", "pos_embed"}
+    image = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 8, 8), size=(64, 64), mode="bicubic"
+    )
+    half = torch.nn.functional.interpolate(image, size=(32, 32), mode="area")
+    small = network.patch_embed.projection(half)
+    large = torch.nn.functional.conv2d(
+        image, smooth, state["patch_embed.projection.bias"], stride=16
+    )
+    correlation = torch.corrcoef(torch.stack((small.flatten(), large.flatten())))[0, 1]
+    assert correlation > 0.95
+
+
+def test_a_detector_and_a_whole_network(small_network: MedURWKV) -> None:
+    state = adapter()
+    report = load_encoder_weights(
+        small_network, prefixed(state) | {"roi_head.a": torch.ones(1)}
+    )
+    assert "roi_head.a" in report.ignored
+    other = create_model("med_urwkv_nano", **small_network.config.to_dict())
+    whole = load_encoder_weights(other, small_network.state_dict())
+    assert whole.layout == "whole network"
+    assert set(whole.taken) == set(other.encoder.state_dict())
+    assert "head.weight" in whole.ignored
+    for key, value in small_network.encoder.state_dict().items():
+        assert torch.equal(other.encoder.state_dict()[key], value)
+
+
+def test_the_report_in_words(small_network: MedURWKV) -> None:
+    told = load_encoder_weights(small_network, classification(img_size=96)).sentences()
+    assert told[0].endswith("tensors of the encoder were taken as they are")
+    assert told[1] == "resized: pos_embed"
+    assert "start fresh: interactions, layers, level_embed" in told[2]
+    assert told[3] == "4 of the file were not needed"

@@ -142,6 +142,12 @@ def open_archive(path: Path, *, tensors_only: bool = False) -> Any:
         containers.
     """
     check_directory(path)
+    if path.suffix.lower() == ".safetensors":
+        # torch's reader goes by the name and would take it for what it is not.
+        raise CheckpointError(
+            f"{path.name} is called a safetensors file and is an archive of torch: "
+            "rename it to end in .pth."
+        )
     check_torch()
     import torch
 

@@ -151,7 +151,7 @@ def save_checkpoint(
     text = card.model_copy(update={"config": config.to_dict()}).model_dump_json()
     card_of(Header({CARD_KEY: text}, {}), path.name)
     tensors = _stored(state, getattr(torch, dtype), path.name)
-    _write(path, _canonical(save(tensors, {"format": "pt", CARD_KEY: text})))
+    write_bytes(path, _canonical(save(tensors, {"format": "pt", CARD_KEY: text})))
     return path
 
 
@@ -175,7 +175,7 @@ def save_tensors(
             f"{path.name} is not written: the name of a checkpoint ends in {SUFFIX}."
         )
     tensors = _stored(state, getattr(torch, dtype), path.name)
-    _write(path, _canonical(save(tensors, {"format": "pt"})))
+    write_bytes(path, _canonical(save(tensors, {"format": "pt"})))
     return path
 
 
@@ -209,7 +209,34 @@ def _canonical(data: bytes) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + text + data[stop:]
 
 
-def _write(path: Path, data: bytes) -> None:
+def with_card(data: bytes, card: ModelCard) -> bytes:
+    """Put a card into the header of a file's bytes, in place of the one there.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole safetensors file.
+    card : ModelCard
+        The new card.
+    """
+    stop = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
+    fields = json.loads(data[LENGTH_BYTES:stop])
+    fields.setdefault("__metadata__", {"format": "pt"})[CARD_KEY] = (
+        card.model_dump_json()
+    )
+    text = json.dumps(fields).encode()
+    return _canonical(len(text).to_bytes(LENGTH_BYTES, "little") + text + data[stop:])
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a checkpoint beside the old one, compare, and only then replace it.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+
     def write(part: Path) -> None:
         part.write_bytes(data)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,6 +167,7 @@ def load_network(
     path: str | Path,
     answers: Answers | None = None,
     *,
+    card: ModelCard | None = None,
     tensors_only: bool = False,
     accept_nonfinite: bool = False,
 ) -> LoadedNetwork:
@@ -178,6 +179,8 @@ def load_network(
         Of the file.
     answers : Answers, optional
         To the questions that no file answers; the sidecar's, or else the defaults.
+    card : ModelCard, optional
+        In place of what the file, its sidecar or the answers say.
     tensors_only : bool
         Accept a torch file that names program parts, and leave them out.
     accept_nonfinite : bool
@@ -203,6 +206,8 @@ def load_network(
 
     file = Path(path).expanduser()
     examination, weights = look_into(file, answers, tensors_only=tensors_only)
+    if card is not None:
+        examination = replace(examination, card=card, card_from="given")
     identity, card = examination.identity, examination.card
     if card is not None:
         config = network_config(card, file.name)

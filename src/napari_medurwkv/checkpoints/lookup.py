@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 from napari_medurwkv.checkpoints.digest import file_digest
 from napari_medurwkv.checkpoints.examine import described, examine, require_card
 from napari_medurwkv.checkpoints.files import SUFFIX
+from napari_medurwkv.checkpoints.sidecar import sidecar_path
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -90,13 +91,16 @@ def unusable() -> tuple[CheckpointError, ...]:
 def _scan() -> tuple[tuple[CatalogueEntry, ...], tuple[CheckpointError, ...]]:
     entries: dict[str, CatalogueEntry] = {}
     problems: list[CheckpointError] = []
-    for folder in (embedded_folder(), user_folder()):
+    fetched = user_folder() / "public"
+    for folder in (embedded_folder(), user_folder(), fetched):
         try:
             paths = _checkpoints_in(folder)
         except CheckpointError as error:
             problems.append(error)
             continue
         for path in paths:
+            if folder == fetched and not sidecar_path(path).is_file():
+                continue  # an encoder to start from, which segments nothing
             try:
                 entry = _listed(path)
             except CheckpointError as error:

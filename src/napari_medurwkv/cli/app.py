@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 import napari_medurwkv
 from napari_medurwkv.cli import (
+    convert,
     demo,
     doctor,
     evaluate,
@@ -71,8 +72,9 @@ def options(
 
 app.command("segment")(segment.segment)
 app.command("demo")(demo.demo)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("inspect")(inspect.inspect)
+app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)

@@ -7,6 +7,7 @@ from math import isqrt
 from typing import TYPE_CHECKING
 
 import torch
+from timm.layers import resample_patch_embed
 from torch import Tensor
 
 from napari_medurwkv.errors import CheckpointError
@@ -23,7 +24,17 @@ __all__ = ["EncoderReport", "load_encoder_weights"]
 
 _PREFIX = "backbone."
 _CLASSIFICATION, _ADAPTER, _UPERNET = "classification", "adapter", "upernet"
-_HEADS = ("head.", "decode_head.", "auxiliary_head.")
+_HEADS = (
+    "head.",
+    "decode_head.",
+    "auxiliary_head.",
+    "neck.",
+    "rpn_head.",
+    "roi_head.",
+)
+_WHOLE, _OWN = "whole network", "encoder."
+_OWN_REST = ("bottleneck.", "decoder.", "head.")
+_FIRST = ("patch_embed.projection.weight", "spm.stem.0.weight")
 _SCALES = (".gamma1", ".gamma2")
 
 
@@ -33,16 +44,17 @@ class EncoderReport:
 
     Attributes
     ----------
-    layout : {"classification", "adapter", "upernet"}
-        The published layout that the file has.
+    layout : {"classification", "adapter", "upernet", "whole network"}
+        The layout that the file has; the last is that of a Med-URWKV.
     taken : tuple of str
         Keys of the encoder that were filled as they are.
     resized : tuple of str
-        Keys of the encoder that were filled after resizing.
+        Keys of the encoder that were filled after resizing: the position embedding to
+        another grid, the first convolutions to other channels or another patch.
     fresh : tuple of str
         Keys of the encoder that the file does not have.
     ignored : tuple of str
-        Keys of the file that belong to its head.
+        Keys of the file that belong to its head or decoder.
     """
 
     layout: str
@@ -50,6 +62,18 @@ class EncoderReport:
     resized: tuple[str, ...]
     fresh: tuple[str, ...]
     ignored: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """Say what became of the tensors, in words."""
+        told = [f"{len(self.taken)} tensors of the encoder were taken as they are"]
+        if self.resized:
+            told.append(f"resized: {', '.join(self.resized)}")
+        if self.fresh:
+            parts = sorted({key.partition(".")[0] for key in self.fresh})
+            told.append(f"{len(self.fresh)} start fresh: {', '.join(parts)}")
+        if self.ignored:
+            told.append(f"{len(self.ignored)} of the file were not needed")
+        return told
 
 
 def _encoder_of(model: nn.Module) -> VRWKV | VRWKVAdapter:
@@ -77,12 +101,33 @@ def _fitted(key: str, source: Tensor, target: Tensor) -> Tensor | None:
     """Return the tensor that fits, or None where only its shape is wrong."""
     if source.shape == target.shape:
         return source
+    if key in _FIRST and source.ndim == 4 and source.shape[0] == target.shape[0]:
+        return _first_convolution(key, source.float(), target)
     if key != "pos_embed" or source.ndim != 3 or source.shape[2] != target.shape[2]:
         return None
     old, new = isqrt(source.shape[1]), isqrt(target.shape[1])
     if source.shape[0] != 1 or old * old != source.shape[1]:
         return None
     return resize_pos_embed(source.float(), (old, old), (new, new))
+
+
+def _first_convolution(key: str, source: Tensor, target: Tensor) -> Tensor | None:
+    """Fit a first convolution to other channels, and to another patch.
+
+    Grey images, which are one channel or several equal ones, give what they gave
+    before: the weights of the channels keep their sum.
+    """
+    channels, wanted = source.shape[1], target.shape[1]
+    if channels != wanted:
+        turns = -(-wanted // channels)
+        spread = source.repeat(1, turns, 1, 1)[:, :wanted] * (channels / wanted)
+        missing = source.sum(1, keepdim=True) - spread.sum(1, keepdim=True)
+        source = spread + missing / wanted
+    if source.shape[2:] != target.shape[2:]:
+        if not key.startswith("patch_embed."):
+            return None
+        source = resample_patch_embed(source, list(target.shape[2:]))
+    return source
 
 
 def _refuse(misfits: list[str]) -> None:
@@ -106,8 +151,9 @@ def load_encoder_weights(
     model : torch.nn.Module
         A `MedURWKV`, whose encoder is filled, a `VRWKVAdapter` or a `VRWKV`.
     state_dict : mapping of str to Tensor
-        Of a Vision-RWKV classification network, of its adapter, or of a UPerNet
-        around the adapter; with or without the prefix ``backbone.``.
+        Of a Vision-RWKV classification network, of its adapter, of a UPerNet or a
+        detector around the adapter, with or without the prefix ``backbone.``; or of a
+        Med-URWKV.
 
     Returns
     -------
@@ -129,13 +175,22 @@ def load_encoder_weights(
     encoder = _encoder_of(model)
     own = encoder.state_dict()
     given = {key.removeprefix(_PREFIX): value for key, value in state_dict.items()}
+    rest: list[str] = []
+    whole = f"{_OWN}interactions.0.injector.gamma" in given
+    if whole:
+        rest = [key for key in given if key.startswith(_OWN_REST)]
+        given = {
+            key.removeprefix(_OWN): value
+            for key, value in given.items()
+            if not key.startswith(_OWN_REST)
+        }
     layout = _layout(given)
     if layout != _CLASSIFICATION and isinstance(encoder, VRWKV):
         raise CheckpointError(
             "The weights are of an adapter, but the network is a plain Vision-RWKV: "
             "create a vrwkv_adapter of the same size."
         )
-    ignored, filled, resized, misfits = [], {}, [], []
+    ignored, filled, resized, misfits = rest, {}, [], []
     for key, value in given.items():
         final_norm = key.startswith("ln1.") and isinstance(encoder, VRWKVAdapter)
         if key.startswith(_HEADS) or final_norm:
@@ -164,7 +219,7 @@ def load_encoder_weights(
         if key.endswith(_SCALES):
             own[key].fill_(1.0)
     return EncoderReport(
-        layout=layout,
+        layout=_WHOLE if whole else layout,
         taken=tuple(key for key in filled if key not in resized),
         resized=tuple(resized),
         fresh=tuple(fresh),

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import torch
+import logging
+from typing import TYPE_CHECKING
 
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["fill_encoder"]
 
-_OWN = "encoder."
-_NESTS = ("state_dict", "model")
+_LOG = logging.getLogger(__name__)
 
 
 def fill_encoder(network: nn.Module, path: Path) -> frozenset[str]:
@@ -40,35 +37,12 @@ def fill_encoder(network: nn.Module, path: Path) -> frozenset[str]:
     CheckpointError
         The file cannot be read, or its tensors do not fit the encoder.
     """
+    from napari_medurwkv.checkpoints.encoder_file import read_encoder_weights
     from napari_medurwkv.models import load_encoder_weights
 
-    state = _read(path)
-    own = {
-        key.removeprefix(_OWN): value
-        for key, value in state.items()
-        if key.startswith(_OWN)
-    }
-    report = load_encoder_weights(network, own or state)
-    return frozenset(f"{_OWN}{key}" for key in (*report.taken, *report.resized))
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"The encoder checkpoint {path} does not exist.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # What a damaged file makes the readers raise is not one family of errors.
-        raise CheckpointError(
-            f"The encoder checkpoint {path.name} cannot be read as .safetensors or as "
-            f"a PyTorch file of plain tensors: {error}"
-        ) from error
-    for nest in _NESTS:
-        content = content.get(nest, content)
-    state: dict[str, Tensor] = content
-    return state
+    report = load_encoder_weights(network, read_encoder_weights(path))
+    for sentence in report.sentences():
+        _LOG.info("%s: %s.", path.name, sentence)
+    return frozenset(f"encoder.{key}" for key in (*report.taken, *report.resized))
