@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import os
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from napari_medurwkv.checkpoints import lookup
 from napari_medurwkv.checkpoints.digest import file_digest
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints.public import PublicCheckpoint
 
 __all__ = ["Fetched", "fetch", "licence_notice", "public_folder"]
+
+
+_HUB = "https://huggingface.co"
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +156,20 @@ def _download(
     progress: Callable[[int, int], None] | None,
     cancel: Callable[[], bool],
 ) -> None:
+    endpoint = os.environ.get("HF_ENDPOINT", _HUB)
+    if cancel():
+        raise CancelledError(f"The download of {entry.file} was stopped.")
+    if os.environ.get("HF_HUB_OFFLINE", "") not in ("1", "ON", "YES", "TRUE", "true"):
+        _knock(endpoint, entry, folder)
     # Imported here: it takes a while, and most runs fetch nothing.
-    import os
-
-    # Plain HTTP only: the other transports cannot be cancelled half way.
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     )
+    from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
@@ -182,16 +192,25 @@ def _download(
             if progress is not None:
                 progress(int(self.n), self.all)
 
-    if cancel():
-        raise CancelledError(f"The download of {entry.file} was stopped.")
     try:
-        hf_hub_download(
-            entry.repository,
-            entry.file,
-            revision=entry.revision,
-            local_dir=folder,
-            tqdm_class=Bar,
+        url = hf_hub_url(
+            entry.repository, entry.file, revision=entry.revision, endpoint=endpoint
         )
+        facts = get_hf_file_metadata(url)
+        # The start of another version is no start of this one.
+        mark = hashlib.sha256(str(facts.etag).encode()).hexdigest()[:12]
+        part = folder / f".{entry.file}.{mark}.part"
+        with part.open("ab") as file:
+            http_get(
+                facts.location,
+                file,
+                resume_size=file.tell(),
+                expected_size=facts.size,
+                tqdm_class=Bar,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / entry.file)
     except CancelledError:
         raise
     except OfflineModeIsEnabled as error:
@@ -224,7 +243,21 @@ def _download(
         ):
             raise
         raise _no_network(entry, folder) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _knock(endpoint: str, entry: PublicCheckpoint, folder: Path) -> None:
+    """Find out within seconds whether the hub can be reached at all.
+
+    The hub's own client tries for half a minute, and cannot be cancelled meanwhile.
+    """
+    address = urlsplit(endpoint)
+    if address.scheme in getproxies():
+        return  # only the proxy knows
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname, port), _PATIENCE).close()
+    except OSError as error:
+        raise _no_network(entry, folder) from error
 
 
 def _no_network(entry: PublicCheckpoint, folder: Path) -> CheckpointError:

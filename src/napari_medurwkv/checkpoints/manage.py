@@ -155,7 +155,8 @@ def _free_name(name: str) -> str:
 def _own(name: str, verb: str) -> CatalogueEntry:
     entry = next((e for e in lookup.catalogue() if e.name == name), None)
     if entry is None:
-        entry = lookup.find(name)  # says which names there are
+        names = ", ".join(e.name for e in lookup.catalogue()) or "none"
+        raise CheckpointError(f"There is no model {name!r}: the models are {names}.")
     if entry.path.parent != lookup.user_folder():
         raise CheckpointError(
             f"{name} came with the package or lies elsewhere: it cannot be {verb}; "
