@@ -170,14 +170,14 @@ def _download(
         OfflineModeIsEnabled,
     )
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
         """Hands the count on instead of drawing it."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
-            super().__init__(*args, **(kwargs | {"disable": True}))
+            super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
             self.n = kwargs.get("initial", 0) or 0
             self.all = int(kwargs.get("total") or 0)
 
