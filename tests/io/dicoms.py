@@ -63,6 +63,7 @@ def make_slice(
     data.PixelData = np.ascontiguousarray(values).tobytes()
     if len(data.PixelData) % 2:
         data.PixelData += b"\0"
+    data["PixelData"].VR = "OB" if bits == 8 else "OW"
     for keyword, value in elements.items():
         if value is None:
             delattr(data, keyword)

@@ -14,6 +14,10 @@ __all__ = ["available_memory", "check_claim", "size_text"]
 
 # Deflate (gzip, PNG) codes at most 258 bytes in 2 bits: no honest file expands more.
 DEFLATE_RATIO = 1032
+# What unpacks to more than this, and to more than so many times the file, is taken for
+# a decompression bomb: large images are not that empty.
+BOMB_SIZE = 1 << 30
+BOMB_RATIO = 100
 # Headers, checksums and the like that are not voxels.
 SLACK = 1 << 16
 
@@ -33,7 +37,13 @@ def available_memory() -> int | None:
         return None
 
 
-def check_claim(path: Path, claimed: int, *, ratio: float | None = 1.0) -> None:
+def check_claim(
+    path: Path,
+    claimed: int,
+    *,
+    ratio: float | None = 1.0,
+    stored: int | None = None,
+) -> None:
     """Refuse a file whose header promises more than it, or the machine, can hold.
 
     Parameters
@@ -45,17 +55,26 @@ def check_claim(path: Path, claimed: int, *, ratio: float | None = 1.0) -> None:
     ratio : float or None
         How often larger than the file its content may be: 1 for plain storage,
         `DEFLATE_RATIO` for gzip and PNG, None where nothing bounds it.
+    stored : int, optional
+        Bytes that hold the voxels; the file's by default.
 
     Raises
     ------
     ImageError
         If the file is too small for its header, or memory for the image.
     """
-    stored = path.stat().st_size
+    if stored is None:
+        stored = path.stat().st_size
     if ratio is not None and claimed > stored * ratio + (ratio > 1) * SLACK:
         raise ImageError(
             f"{path} is truncated or damaged: its header promises "
             f"{size_text(claimed)} of voxels, but the file has {size_text(stored)}."
+        )
+    if claimed > max(BOMB_SIZE, BOMB_RATIO * stored):
+        raise ImageError(
+            f"{path} has {size_text(stored)} and would unpack to {size_text(claimed)}, "
+            "as files do that are made to exhaust memory: if it is sound, save it "
+            "without compression."
         )
     free = available_memory()
     if free is not None and claimed > free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ from napari_medurwkv.io.zarr_image import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_medurwkv.io.image import Image
@@ -157,14 +160,15 @@ def is_label_file(path: str | Path, *, series: str | int | None = None) -> bool:
     """
     file = Path(path)
     kind = identify(file)
-    if kind == "nrrd" and is_nrrd_segmentation(file):
-        return True
-    if kind == "nifti" and is_nifti_label(file):
-        return True
-    if kind == "dicom":
-        return is_dicom_segmentation(file, series=series)
-    if kind == "zarr":
-        return is_zarr_label(file)
+    with _in_words(file):
+        if kind == "nrrd" and is_nrrd_segmentation(file):
+            return True
+        if kind == "nifti" and is_nifti_label(file):
+            return True
+        if kind == "dicom":
+            return is_dicom_segmentation(file, series=series)
+        if kind == "zarr":
+            return is_zarr_label(file)
     return file.is_file() and bool(names_beside(file))
 
 
@@ -185,8 +189,6 @@ def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
     """
     file = Path(path)
     kind = identify(file)
-    if kind == "dicom":
-        return dicom_frame_count(file, series=series)
     counts = {
         "nifti": nifti_frame_count,
         "nrrd": nrrd_frame_count,
@@ -195,8 +197,11 @@ def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
         "tiff": tiff_frame_count,
         "zarr": zarr_frame_count,
     }
-    count = counts.get(kind)
-    return 1 if count is None else count(file)
+    with _in_words(file):
+        if kind == "dicom":
+            return dicom_frame_count(file, series=series)
+        count = counts.get(kind)
+        return 1 if count is None else count(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +212,26 @@ class _Options:
     labels: bool
 
 
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file into sentences."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageError(
+            f"{path} does not fit into memory: close other programs, or crop or "
+            "downsample the image."
+        ) from error
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror or error}."
+        ) from error
+
+
 def _read(path: Path, options: _Options) -> Image:
     kind = identify(path)
     frame, labels = options.frame, options.labels
-    try:
+    with _in_words(path):
         if kind == "dicom":
             return read_dicom(
                 path,
@@ -236,15 +257,6 @@ def _read(path: Path, options: _Options) -> Image:
         if frame not in (None, 0):
             raise ImageError(f"{path} has one frame only, so there is no {frame}.")
         return read_raster(path, labels=labels)
-    except MemoryError as error:
-        raise ImageError(
-            f"{path} does not fit into memory: close other programs, or crop or "
-            "downsample the image."
-        ) from error
-    except OSError as error:
-        raise ImageError(
-            f"{path} cannot be read: {error.strerror or error}."
-        ) from error
 
 
 def _whole(values: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -252,7 +264,8 @@ def _whole(values: NDArray[Any], path: Path) -> NDArray[Any]:
         return values.astype(np.uint8)
     if values.dtype.kind in "iu":
         return values
-    whole = values.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # NaN and infinities are found right after
+        whole = values.astype(np.int64)
     if not (whole == values).all():
         raise ImageError(f"{path} is not a mask: it holds fractions.")
     return whole

@@ -20,10 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["DEFLATED", "DicomFile", "number", "numbers", "open_dicom", "text"]
+__all__ = [
+    "DEFLATED",
+    "JPEG_LS",
+    "DicomFile",
+    "number",
+    "numbers",
+    "open_dicom",
+    "text",
+]
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 DEFLATED = "1.2.840.10008.1.2.1.99"
+# Decoded by GDCM: pyjpegls 1.5 never comes back from a truncated stream.
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 CHUNK = 1 << 20
 MOST_FRAMES = 100_000
@@ -150,18 +160,19 @@ class DicomFile:
                 f"{self.path} has a damaged DICOM header: it states {bits} bits and "
                 f"{self.samples} samples per pixel."
             )
-        if not 0 < self.frames <= MOST_FRAMES:
-            raise ImageError(
-                f"{self.path} has a damaged DICOM header: it states {self.frames} "
-                "frames."
-            )
         claimed = self.rows * self.columns * self.samples * self.frames * bits // 8
         if text(self.dataset, "PhotometricInterpretation") == "YBR_FULL_422":
             claimed = claimed * 2 // 3  # two pixels share their colour
         syntax = self.transfer_syntax
-        packed = syntax is not None and (
-            getattr(syntax, "is_compressed", False) or str(syntax) == DEFLATED
-        )
+        try:
+            packed = syntax is not None and (
+                str(syntax) == DEFLATED or bool(syntax.is_compressed)
+            )
+        except (AttributeError, ValueError) as error:
+            raise ImageError(
+                f"{self.path} has a damaged DICOM header: it does not state how its "
+                "pixels are packed."
+            ) from error
         check_claim(self.path, claimed, ratio=PACKING if packed else 1.0)
 
 
@@ -190,9 +201,9 @@ def open_dicom(path: Path) -> DicomFile:
             classes = (text(dataset, "SOPClassUID"), _meta(meta, "Class"))
             instances = (text(dataset, "SOPInstanceUID"), _meta(meta, "Instance"))
             known = any(name in dataset for name in _TAGS)
-        except (ImageError, MemoryError):
+        except ImageError:
             raise
-        except Exception as error:  # damaged elements raise anything
+        except Exception as error:  # damaged elements raise anything, MemoryError too
             # Without the library's words: they may quote what the file holds.
             raise ImageError(
                 f"{path} has a damaged DICOM header: copy it again."
@@ -203,9 +214,14 @@ def open_dicom(path: Path) -> DicomFile:
         )
     if not (known or preamble):
         raise ImageError(f"{path} is not a DICOM file: its content is of another kind.")
-    return DicomFile(
+    file = DicomFile(
         path, dataset, *(next(filter(None, pair), "") for pair in (classes, instances))
     )
+    if not 0 < file.frames <= MOST_FRAMES:
+        raise ImageError(
+            f"{path} has a damaged DICOM header: it states {file.frames} frames."
+        )
+    return file
 
 
 def text(dataset: Any, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
-from napari_medurwkv.io.dicom.header import DEFLATED, number, text
+from napari_medurwkv.io.dicom.header import DEFLATED, JPEG_LS, number, text
 from napari_medurwkv.io.dicom.library import library, quiet
 from napari_medurwkv.io.limits import check_claim
 
@@ -51,11 +51,13 @@ def read_pixels(slices: Sequence[Slice]) -> NDArray[Any]:
         no decoder is installed.
     """
     first = slices[0].file
-    for file in dict.fromkeys(one.file for one in slices):
+    files = list(dict.fromkeys(one.file for one in slices))
+    for file in files:
         file.check_size()
     bits = int(number(first.dataset, "BitsAllocated") or 8)
     size = len(slices) * first.rows * first.columns * max(bits // 8, 1) * first.samples
-    check_claim(first.path, size, ratio=None)
+    stored = sum(file.path.stat().st_size for file in files)
+    check_claim(first.path, size, ratio=None, stored=stored)
     values: NDArray[Any] | None = None
     for index, (one, frame) in enumerate(_decoded(slices)):
         ready = _meaning(one, frame)
@@ -94,7 +96,8 @@ def _frames(file: DicomFile, indices: list[int]) -> Iterator[NDArray[Any]]:
         source = library("pydicom").dcmread(file.path)
     palette = text(file.dataset, "PhotometricInterpretation") == "PALETTE COLOR"
     lut = library("pydicom").dcmread(file.path, force=True) if palette else None
-    for frame in pixels.iter_pixels(source, indices=indices):
+    plugin = "gdcm" if str(file.transfer_syntax) in JPEG_LS else ""
+    for frame in pixels.iter_pixels(source, indices=indices, decoding_plugin=plugin):
         if palette:
             frame = pixels.apply_color_lut(frame, lut)
             if frame.dtype.itemsize > 1:

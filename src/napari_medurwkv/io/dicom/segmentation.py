@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo
-from napari_medurwkv.io.dicom.header import open_dicom, text
+from napari_medurwkv.io.dicom.header import JPEG_LS, open_dicom, text
 from napari_medurwkv.io.dicom.library import library, quiet
 from napari_medurwkv.io.image import Image
 from napari_medurwkv.io.label_names import LabelName, default_color
@@ -51,7 +51,10 @@ def read_segmentation(path: Path) -> Image:
     seg = library("highdicom.seg")
     with quiet():
         try:
-            file = seg.segread(path)
+            dataset = library("pydicom").dcmread(path)
+            if str(header.transfer_syntax) in JPEG_LS:
+                dataset.decompress(decoding_plugin="gdcm")
+            file = seg.Segmentation.from_dataset(dataset, copy=False)
             volume = file.get_volume(combine_segments=True)
             array = np.asarray(volume.array)
             affine = np.asarray(volume.affine, dtype=np.float64)
