@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,16 @@ from napari_medurwkv.export import ExportMask
 from napari_medurwkv.geometry import Geometry
 from napari_medurwkv.io import image_from_array
 from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
+
+
+def load_dicoms():
+    """Load the module that makes small DICOM series; it lies beside io's tests."""
+    path = Path(__file__).resolve().parents[1] / "io" / "dicoms.py"
+    spec = importlib.util.spec_from_file_location("medurwkv_dicoms", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 CLASSES = (
     ClassInfo(value=0, name="background", color="#000000"),

@@ -147,8 +147,8 @@ def _segmentation(
 
 def _series_description(mask: ExportMask) -> str:
     """64 characters at most, as DICOM allows."""
-    made = {"AUTOMATIC": "AI draft", "SEMIAUTOMATIC": "AI, edited", "MANUAL": "manual"}
-    words = [f"Segmentation ({made[mask.made_by]})"]
+    made = {"AUTOMATIC": "AI draft", "SEMIAUTOMATIC": "AI edited", "MANUAL": "manual"}
+    words = [f"{made[mask.made_by]} segmentation"]
     if mask.geometry.approximate:
         words.append("geometry approximate")
     return ", ".join([*words, "research use only"])
@@ -166,7 +166,9 @@ def _describe(number: int, info: ClassInfo, mask: ExportMask) -> Any:
             name=record.model.name[:64],
             family=codes.DCM.ArtificialIntelligence,
             version=f"{record.model.version} ({MAKER} {record.software.plugin})"[:64],
-            source=f"sha256:{record.model.sha256}",
+            # 64 characters: the digest fills the element, its name goes beside it.
+            source=record.model.sha256,
+            parameters={"AlgorithmSource": "SHA-256 of the checkpoint file"},
         )
     red, green, blue = (int(info.color[i : i + 2], 16) for i in (1, 3, 5))
     return highdicom.seg.SegmentDescription(

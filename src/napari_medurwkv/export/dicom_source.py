@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["prepared_sources"]
 
+# What every image has to hold, though empty; not every one does.
+_REQUIRED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+    *("ReferringPhysicianName",),
+)
 _SHARED = ("PixelMeasuresSequence", "PlaneOrientationSequence")
 
 
@@ -38,6 +44,9 @@ def prepared_sources(geometry: Geometry) -> list[Any]:
         raise OutputError(str(error)) from error
     distance = geometry.spacing[2] if geometry.ndim == 3 else None
     for dataset in datasets:
+        for name in _REQUIRED:
+            if name not in dataset:
+                setattr(dataset, name, None)
         if "SharedFunctionalGroupsSequence" in dataset:
             _share(dataset)
             measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence

@@ -24,7 +24,13 @@ from napari_medurwkv.export import ExportOptions, export_mask
 from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.correction_session import session_of
-from napari_medurwkv.widgets.export_plan import ExportPlan, make_plan, sized
+from napari_medurwkv.widgets.export_plan import (
+    ExportPlan,
+    edits_text,
+    listed,
+    make_plan,
+    sized,
+)
 from napari_medurwkv.widgets.format_list import FormatList
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import LayerSnapshot, take_snapshot
@@ -297,7 +303,8 @@ class ExportPanel(QWidget):
             return
         mask = self._mask = outcome.value
         self.badge.show_geometry(mask.geometry)
-        self._origin.setText(f"Written on the grid {mask.origin}.")
+        grid = f"grid {mask.origin}" if mask.of_image else "layer's own grid"
+        self._origin.setText(f"Written on the {grid}.")
         unknown = mask.geometry.kind == "none"
         self._size_hint.setVisible(unknown)
         self.spacing.setVisible(unknown)
@@ -337,7 +344,7 @@ class ExportPanel(QWidget):
         keys = set(plan.keys) if isinstance(plan, ExportPlan) else set()
         self.deidentify.setVisible("dicom-seg" in keys)
         self.space.setVisible(bool(keys & _MESHES))
-        self._files.setText(plan if isinstance(plan, str) else _listed(plan))
+        self._files.setText(plan if isinstance(plan, str) else listed(plan))
         self._files.setVisible(bool(self._files.text()))
         self._update_ready()
 
@@ -379,7 +386,7 @@ class ExportPanel(QWidget):
         lines = [f"Saved {done.paths[0]}"]
         if len(names) > 2:
             lines.append(f"and {', '.join(names[1:-1])}")
-        lines.append(f"Record: {names[-1]}, {_edits(changed)}.")
+        lines.append(f"Record: {names[-1]}, {edits_text(changed)}.")
         lines += done.notes
         self._say("\n".join(lines), AMBER if done.notes else None)
 
@@ -387,21 +394,3 @@ class ExportPanel(QWidget):
         self._status.setText(text)
         self._status.setVisible(bool(text))
         set_tone(self._status, color)
-
-
-def _listed(plan: ExportPlan) -> str:
-    """List what would be written; a mark says what would be replaced."""
-    existing = set(plan.existing())
-    names = []
-    for path in plan.paths:
-        name = path.name.replace("VALUE_NAME", "…")
-        names.append(f"{name} (replaces)" if path in existing else name)
-    return f"In {plan.stem.parent}:\n" + "\n".join(names)
-
-
-def _edits(changed: int | None) -> str:
-    if changed is None:
-        return "edits not known"
-    if changed == 0:
-        return "as the model gave it"
-    return f"{changed} voxel{'s' if changed > 1 else ''} changed by hand"

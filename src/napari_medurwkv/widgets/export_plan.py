@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.export import Format
     from napari_medurwkv.geometry import Geometry
 
-__all__ = ["ExportPlan", "make_plan", "sized"]
+__all__ = ["ExportPlan", "edits_text", "listed", "make_plan", "sized"]
 
 # They keep every voxel, so work that is in them need not be kept elsewhere.
 KEEPS_VOXELS = {
@@ -155,3 +155,22 @@ def sized(geometry: Geometry, text: str) -> Geometry:
             "The voxel size must be numbers in mm, such as 2, 0.5, 0.5."
         ) from error
     return with_spacing(geometry, sizes)
+
+
+def listed(plan: ExportPlan) -> str:
+    """List what would be written; a mark says what would be replaced."""
+    existing = set(plan.existing())
+    names = []
+    for path in plan.paths:
+        name = path.name.replace("VALUE_NAME", "<value>_<class>")
+        names.append(f"{name} (replaces)" if path in existing else name)
+    return f"In {plan.stem.parent}:\n" + "\n".join(names)
+
+
+def edits_text(changed: int | None) -> str:
+    """Say how many voxels a person changed."""
+    if changed is None:
+        return "edits not known"
+    if changed == 0:
+        return "as the model gave it"
+    return f"{changed} voxel{'s' if changed > 1 else ''} changed by hand"

@@ -20,6 +20,7 @@ __all__ = ["FormatList"]
 
 _KEY = Qt.ItemDataRole.UserRole
 _ROWS = 7
+_ROW_HEIGHT = 22
 
 
 class FormatList(QListWidget):
@@ -36,7 +37,7 @@ class FormatList(QListWidget):
         self._touched = False
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setUniformItemSizes(True)
-        self.setAlternatingRowColors(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.itemChanged.connect(self._tell)
 
     @property
@@ -82,6 +83,7 @@ class FormatList(QListWidget):
                 continue
             item = QListWidgetItem(f"{entry.title}  {entry.ending}", self)
             item.setData(_KEY, entry.key)
+            item.setSizeHint(QSize(0, _ROW_HEIGHT))
             item.setToolTip(
                 f"For {entry.purpose}. Has no room for {entry.loses}."
                 if not reason
@@ -104,8 +106,8 @@ class FormatList(QListWidget):
 
     def sizeHint(self) -> QSize:
         """Return room for a handful of rows; the rest is scrolled to."""
-        row = max(self.sizeHintForRow(0), 18)
-        return QSize(200, row * min(max(self.count(), 3), _ROWS) + 6)
+        rows = min(max(self.count(), 3), _ROWS)
+        return QSize(200, _ROW_HEIGHT * rows + 6)
 
     def minimumSizeHint(self) -> QSize:
         """Return the same: a list of one row would hide what there is."""

@@ -15,7 +15,7 @@ from napari_medurwkv.export import (
     format_of_name,
     without_ending,
 )
-from napari_medurwkv.io.foreign import METADATA_KEY
+from napari_medurwkv.io.foreign import FROM_FILE, METADATA_KEY
 from napari_medurwkv.provenance import RunRecord
 from napari_medurwkv.widgets.layer_image import find_geometry, in_layer_order
 from napari_medurwkv.widgets.mask_classes import classes_of
@@ -63,6 +63,11 @@ class Mask:
     image: LayerSnapshot | None = None
 
     @property
+    def of_image(self) -> bool:
+        """Whether the grid is that of an image, not the layer's own."""
+        return self.origin.startswith("of ") or self.origin == FROM_FILE
+
+    @property
     def block(self) -> Mapping[str, Any]:
         """What this plugin keeps in the layer's metadata; empty for other layers."""
         block = self.snapshot.state["metadata"].get(METADATA_KEY)
@@ -108,7 +113,7 @@ def find_mask(snapshot: LayerSnapshot, images: Sequence[LayerSnapshot]) -> Mask:
     if own.file_geometry is not None:
         geometry = in_layer_order(own.file_geometry, own)
         ours = METADATA_KEY in snapshot.state["metadata"]
-        origin = "of the image it was made from" if ours else own.origin
+        origin = "of the image it was made from" if ours else FROM_FILE
         return Mask(snapshot, geometry, origin, _image_of(snapshot, images))
     for image in images:
         if _drawn_alike(snapshot, image):

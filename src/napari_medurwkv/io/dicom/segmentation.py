@@ -17,6 +17,8 @@ from napari_medurwkv.io.limits import check_claim
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 __all__ = ["read_segmentation"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -71,7 +73,13 @@ def read_segmentation(path: Path) -> Image:
             ) from error
     # highdicom counts (slice, row, column), this program (column, row, slice).
     columns, rows, slices = reversed(array.shape)
-    affine = LPS_TO_RAS @ affine[:, [2, 1, 0, 3]]
+    affine = affine[:, [2, 1, 0, 3]]
+    # Slices are counted along the normal of rows and columns, as those of images are.
+    if np.linalg.det(affine[:3, :3]) < 0:
+        array = array[::-1]
+        affine[:3, 3] = _first_position(file, affine, slices)
+        affine[:3, 2] *= -1
+    affine = LPS_TO_RAS @ affine
     size = (columns, rows, slices) if slices > 1 else (columns, rows)
     source = SourceInfo(
         "dicom",
@@ -94,6 +102,23 @@ def read_segmentation(path: Path) -> Image:
         ) from error
     turned = array.T if slices > 1 else array[0].T
     return Image(geometry.to_display(turned), geometry, False, path.stem, (), classes)
+
+
+def _first_position(
+    file: Any, affine: NDArray[np.float64], slices: int
+) -> NDArray[np.float64]:
+    """Return where the last slice of a volume lies: as a frame states it, if one does.
+
+    Steps from the first slice get there too, but with the rounding of each step.
+    """
+    last = affine[:3, 3] + (slices - 1) * affine[:3, 2]
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        place = frame.get("PlanePositionSequence")
+        stated = place[0].ImagePositionPatient if place else ()
+        position = np.array(stated, dtype=np.float64)
+        if len(position) == 3 and np.abs(position - last).max() < 1e-2:
+            return position
+    return np.asarray(last)
 
 
 def _label_name(segment: Any) -> LabelName:
