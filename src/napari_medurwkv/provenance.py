@@ -44,6 +44,7 @@ __all__ = [
     "is_record",
     "read_record",
     "record_path",
+    "record_text",
     "write_record",
 ]
 
@@ -371,8 +372,12 @@ def write_record(
             f"{path} is not replaced, because it is no record of this plugin: choose "
             "another name for the mask."
         )
-    text = record.model_dump_json(indent=2) + "\n"
-    return write_text_safely(path, text, overwrite=overwrite)
+    return write_text_safely(path, record_text(record), overwrite=overwrite)
+
+
+def record_text(record: RunRecord) -> str:
+    """Return what the file of a record holds."""
+    return record.model_dump_json(indent=2) + "\n"
 
 
 def is_record(path: Path) -> bool:

@@ -53,7 +53,7 @@ def test_wrong_usage_exits_with_2(medurwkv, words):
 
 
 def test_an_interrupt_exits_with_130(medurwkv, monkeypatch):
-    def interrupt(path, frame):
+    def interrupt(path, **how):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("napari_medurwkv.io.read_image", interrupt)

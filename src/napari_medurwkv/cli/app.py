@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 import napari_medurwkv
 from napari_medurwkv.cli import (
+    batch,
     convert,
     demo,
     doctor,
@@ -71,6 +72,7 @@ def options(
 
 
 app.command("segment")(segment.segment)
+app.command("batch")(batch.batch)
 app.command("demo")(demo.demo)
 app.add_typer(models.app, name="models")
 app.command("inspect")(inspect.inspect)
