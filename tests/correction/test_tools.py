@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_medurwkv.correction.catalogue import TOOLS, find_tool
 from napari_medurwkv.correction.classes import LabelClass
 from napari_medurwkv.correction.mask import EditableMask
 from napari_medurwkv.correction.scope import Scope
-from napari_medurwkv.correction.tools import TOOLS, Request, find_tool, work_out
+from napari_medurwkv.correction.tools import Request, work_out
 from napari_medurwkv.correction.watch import Watch
 from napari_medurwkv.errors import CancelledError, CorrectionError
 

@@ -203,6 +203,15 @@ def plain_colour_lookup():
     set_backend(ColormapBackend.pure_python)
 
 
+@pytest.fixture(autouse=True)
+def own_journals(tmp_path_factory, monkeypatch):
+    """Keep the journals of whoever runs the tests out, and those of the tests in."""
+    from napari_medurwkv.correction import journal
+
+    folder = tmp_path_factory.mktemp("journals")
+    monkeypatch.setattr(journal, "journal_folder", lambda: folder)
+
+
 @pytest.fixture
 def engine():
     return FakeEngine()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from napari_medurwkv.correction.boxes import full_box
+from napari_medurwkv.correction.catalogue import find_tool
 from napari_medurwkv.correction.classes import LabelClass
 from napari_medurwkv.correction.journal import find_entries
 from napari_medurwkv.correction.scope import Scope
-from napari_medurwkv.correction.tools import Request, find_tool, work_out
+from napari_medurwkv.correction.tools import Request, work_out
 from napari_medurwkv.errors import CorrectionError
 from napari_medurwkv.widgets import autosave
 from napari_medurwkv.widgets.correction_session import CorrectionSession, session_of

@@ -99,8 +99,9 @@ class Entry:
         return _read(self.path)
 
     def discard(self) -> None:
-        """Delete the journal."""
-        shutil.rmtree(self.path.parent, ignore_errors=True)
+        """Delete the journal, unless somebody is at work on it by now."""
+        if not _in_use(self.path.parent):
+            shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def journal_folder() -> Path:

@@ -1,7 +1,4 @@
-"""The catalogue of tools: what each is called, what it asks for, and how it is run.
-
-Whoever shows tools, a panel or a command, reads names, hints, keys and parameters here.
-"""
+"""What a tool is, what it can be asked for, and how its answer becomes an edit."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_medurwkv.correction import tool_runs as runs
 from napari_medurwkv.correction.scope import Block, Scope, run_in_scope
 from napari_medurwkv.correction.watch import SILENT, Watch
 from napari_medurwkv.errors import CorrectionError
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.correction.mask import EditableMask, Prepared
 
-__all__ = ["TOOLS", "Need", "Parameter", "Request", "Tool", "find_tool", "work_out"]
+__all__ = ["Need", "Parameter", "Request", "Tool", "work_out"]
 
 Need = Literal["image", "point", "line", "polygon", "scribbles", "layer"]
 """What a tool wants beside numbers: the image; a picked voxel; a drawn line or polygon;
@@ -72,6 +68,8 @@ class Tool:
         What it does, in a sentence.
     run : callable
         Gets labels, block and request; gives new labels.
+    key : str
+        That starts it, as napari writes keys; none of napari's own.
     parameters : tuple of Parameter
         What can be chosen.
     needs : tuple of Need
@@ -90,6 +88,7 @@ class Tool:
     title: str
     hint: str
     run: Callable[[NDArray[Any], Block, Request, Watch], NDArray[Any]]
+    key: str
     parameters: tuple[Parameter, ...] = ()
     needs: tuple[Need, ...] = ()
     reach: str | None = None
@@ -143,216 +142,6 @@ class Request:
         """Return a parameter's value."""
         defaults = {p.name: p.default for p in self.tool.parameters}
         return self.values.get(name, defaults[name])
-
-
-def _mm(title: str, default: float, high: float = 50.0) -> Parameter:
-    return Parameter("mm", title, default, 0.1, high, suffix=" mm")
-
-
-_UNIT = Parameter("unit", "Counted in", "mm3", choices=("mm3", "voxels"))
-
-TOOLS: tuple[Tool, ...] = (
-    Tool(
-        "keep_largest",
-        "Keep largest",
-        "Keep the largest islands of each class and remove the others",
-        runs.keep_largest_islands,
-        (Parameter("count", "Islands to keep", 1, 1, 100),),
-    ),
-    Tool(
-        "remove_small",
-        "Remove small",
-        "Remove islands that are smaller than a size",
-        runs.remove_small_islands,
-        (Parameter("smallest", "Smaller than", 50.0, 0, 1e6), _UNIT),
-    ),
-    Tool(
-        "keep_picked",
-        "Keep picked",
-        "Click an island: the rest of its class is removed",
-        runs.keep_picked_island,
-        needs=("point",),
-    ),
-    Tool(
-        "split_islands",
-        "Split islands",
-        "Give each island of the chosen class a label of its own",
-        runs.split_into_labels,
-        (Parameter("smallest", "Leave out below (voxels)", 10, 1, 1e6),),
-        target=True,
-    ),
-    Tool(
-        "fill_holes",
-        "Fill holes",
-        "Fill background that a class encloses",
-        runs.fill,
-        (
-            Parameter("largest", "Up to (0: any size)", 0.0, 0, 1e6),
-            _UNIT,
-            Parameter("per_slice", "Slice by slice", False),
-        ),
-    ),
-    Tool(
-        "smooth",
-        "Smooth",
-        "Smooth surfaces; joint treats all classes together and leaves no gaps",
-        runs.smooth_surfaces,
-        (
-            Parameter(
-                "method",
-                "Method",
-                "median",
-                choices=("median", "opening", "closing", "gaussian", "joint"),
-            ),
-            _mm("Radius", 2.0, 20.0),
-        ),
-        reach="mm",
-        reach_times=3.0,
-    ),
-    Tool(
-        "grow",
-        "Grow",
-        "Grow classes into background by a distance",
-        runs.grow_by,
-        (_mm("By", 2.0),),
-        reach="mm",
-    ),
-    Tool(
-        "shrink",
-        "Shrink",
-        "Shrink classes by a distance",
-        runs.shrink_by,
-        (_mm("By", 1.0),),
-        reach="mm",
-    ),
-    Tool(
-        "hollow",
-        "Hollow",
-        "Turn classes into shells of a thickness",
-        runs.hollow_out,
-        (
-            Parameter(
-                "shell",
-                "Surface is the shell's",
-                "inside",
-                choices=("inside", "outside", "middle"),
-            ),
-            _mm("Thickness", 2.0),
-        ),
-        reach="mm",
-    ),
-    Tool(
-        "interpolate",
-        "Fill between slices",
-        "Draw on some slices: those between are filled in by interpolation",
-        runs.interpolate,
-        flat=False,
-    ),
-    Tool(
-        "grow_scribbles",
-        "Grow from strokes",
-        "Draw a few strokes per class, and some for background: they spread",
-        runs.grow_scribbles,
-        (
-            Parameter(
-                "method",
-                "Method",
-                "watershed",
-                choices=("watershed", "random walker"),
-            ),
-            Parameter("edges_mm", "Scale of edges", 1.0, 0.2, 10, suffix=" mm"),
-        ),
-        needs=("image", "scribbles"),
-    ),
-    Tool(
-        "logical",
-        "Combine",
-        "Change the chosen class by a mask in another layer",
-        runs.combine_with,
-        (
-            Parameter(
-                "operation",
-                "Operation",
-                "add",
-                choices=("copy", "add", "subtract", "intersect"),
-            ),
-        ),
-        needs=("layer",),
-        target=True,
-    ),
-    Tool(
-        "invert",
-        "Invert",
-        "Give background to the chosen class, and its voxels to background",
-        runs.invert,
-        target=True,
-    ),
-    Tool(
-        "merge",
-        "Merge into",
-        "Turn the selected classes into another one",
-        runs.merge,
-        (Parameter("into", "Label", 1, 1, 65535),),
-    ),
-    Tool(
-        "delete",
-        "Delete label",
-        "Turn the selected classes into background",
-        runs.delete,
-    ),
-    Tool(
-        "swap",
-        "Swap",
-        "Exchange the chosen class with another one",
-        runs.swap,
-        (Parameter("other", "With label", 2, 1, 65535),),
-        target=True,
-    ),
-    Tool(
-        "split_line",
-        "Split by line",
-        "Draw a line over an object: the smaller part gets a new label",
-        runs.split_by_drawn_line,
-        needs=("line",),
-    ),
-    Tool(
-        "split_waists",
-        "Split at waists",
-        "Split touching objects of the chosen class where they are narrow",
-        runs.split_waists,
-        (Parameter("smallest_mm", "Depth of a waist", 1.0, 0.1, 20, suffix=" mm"),),
-        target=True,
-    ),
-    Tool(
-        "cut",
-        "Cut with polygon",
-        "Draw a polygon: what lies inside or outside is removed, through the scope",
-        runs.cut_with_polygon,
-        (Parameter("side", "Remove", "inside", choices=("inside", "outside")),),
-        needs=("polygon",),
-    ),
-    Tool(
-        "take_result",
-        "Take over result",
-        "Bring a new result of the network into this mask; your edits are protected",
-        runs.take_result,
-        (
-            Parameter(
-                "policy",
-                "Policy",
-                "keep mine",
-                choices=("keep mine", "fill only empty", "overwrite"),
-            ),
-        ),
-        needs=("layer",),
-    ),
-)
-"""All tools, in the order in which they are shown."""
-
-
-def find_tool(name: str) -> Tool:
-    """Return a tool by its name."""
-    return next(tool for tool in TOOLS if tool.name == name)
 
 
 _MISSING = {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.correction.boxes import Box
     from napari_medurwkv.correction.edits import Edit
+    from napari_medurwkv.correction.journal import Snapshot
 
 __all__ = ["CorrectionSession", "session_of"]
 
@@ -130,6 +131,17 @@ class CorrectionSession(QObject):
         if edit.source == "model":
             self.autosave.save()
         return edit
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over what a journal kept beside the labels: marks, classes, review."""
+        self.mask.marks[...] = kept.marks
+        self.mask.start_classes(kept.classes)
+        review = kept.details.get("review")
+        if review and int(review["slices"]) == len(self.review):
+            self.review = ReviewMarks.from_json(review)
+        self.mask.version += 1
+        self._show()
+        self.changed.emit()
 
     def isolate(self, value: int | None) -> None:
         """Show one class only, or all again."""

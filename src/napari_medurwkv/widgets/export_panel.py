@@ -163,7 +163,7 @@ class ExportPanel(QWidget):
         session = session_of(layer)
         if session is not None:
             session.write_summary()
-        step = session.mask.history.position if session is not None else None
+        step = session.mask.version if session is not None else None
         # The voxels of now: the layer may have been painted on since it was looked at.
         geometry = sized(mask.geometry, self.spacing.text())
         mask = Mask(take_snapshot(layer), geometry, mask.origin, mask.image)
@@ -192,7 +192,7 @@ class ExportPanel(QWidget):
                 and outcome.value is not None
                 and session is not None
                 and session.open
-                and session.mask.history.position == step
+                and session.mask.version == step
             ):
                 session.saved()
 

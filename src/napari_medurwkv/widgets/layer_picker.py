@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox
 
+from napari_medurwkv.widgets.helper_layers import is_helper
 from napari_medurwkv.widgets.look import let_shrink
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class LayerPicker(QComboBox):
         present = {
             layer.unique_id: layer
             for layer in reversed(self._viewer.layers)
-            if isinstance(layer, self._layer_type)
+            if isinstance(layer, self._layer_type) and not is_helper(layer)
         }
         for key, layer in self._layers.items():
             if key not in present:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
+from napari_medurwkv.widgets.correct_panel import CorrectPanel
 from napari_medurwkv.widgets.export_panel import ExportPanel
 from napari_medurwkv.widgets.removal import call_on_removal
 from napari_medurwkv.widgets.segment_panel import SegmentPanel
@@ -19,7 +20,7 @@ __all__ = ["MedurwkvWidget"]
 
 
 class MedurwkvWidget(QWidget):
-    """Segment and Export in one dock.
+    """Segment, Correct and Export in one dock.
 
     A further panel is a further row of `_panels`; it has to have `shut_down`.
 
@@ -36,15 +37,26 @@ class MedurwkvWidget(QWidget):
     ) -> None:
         super().__init__()
         self.segment = SegmentPanel(viewer, engine)
+        self.correct = CorrectPanel(viewer)
         self.export = ExportPanel(viewer)
-        self._panels = (("Segment", self.segment), ("Export", self.export))
+        self._panels = (
+            ("Segment", self.segment),
+            ("Correct", self.correct),
+            ("Export", self.export),
+        )
         self._tabs = QTabWidget()
         for title, panel in self._panels:
             self._tabs.addTab(panel, title)
+        self.correct.recovery.found.connect(self._on_unsaved)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._tabs)
         call_on_removal(self, self.shut_down)
+
+    def _on_unsaved(self, there: bool) -> None:
+        """Say on the tab that there is work to recover."""
+        index = self._tabs.indexOf(self.correct)
+        self._tabs.setTabText(index, "Correct (unsaved work)" if there else "Correct")
 
     def show_panel(self, panel: QWidget) -> None:
         """Bring the tab of a panel to the front."""

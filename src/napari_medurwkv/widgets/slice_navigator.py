@@ -1,0 +1,162 @@
+"""Go to the next slice that needs a look, and note that it has had one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_medurwkv.correction.review import (
+    next_slice,
+    slices_with_islands,
+    slices_with_label,
+)
+from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.widgets.correction_session import CorrectionSession
+
+__all__ = ["SliceNavigator"]
+
+_KINDS = ("with label", "with islands", "not reviewed")
+
+
+class SliceNavigator(QWidget):
+    """Buttons to the previous and next slice of a kind, and a review mark.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose slider moves.
+    """
+
+    told = Signal(str)
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._session: CorrectionSession | None = None
+        self._task: BackgroundTask | None = None
+        self.kind = QComboBox()
+        self.kind.addItems(_KINDS)
+        self.kind.setToolTip("Which slices the arrows go to")
+        self.back, self.forth = QPushButton("◀"), QPushButton("▶")
+        self.back.setToolTip("Previous slice of this kind (,)")
+        self.forth.setToolTip("Next slice of this kind (.)")
+        self.check = QPushButton("Checked")
+        self.check.setToolTip("Note that this slice has been looked at (K)")
+        self.state = QLabel()
+        for button in (self.back, self.forth):
+            button.setMaximumWidth(34)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.back, self.kind, self.forth, self.check, self.state):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.back.clicked.connect(lambda: self.go(-1))
+        self.forth.clicked.connect(lambda: self.go(1))
+        self.check.clicked.connect(self.mark)
+
+    def use(self, session: CorrectionSession | None) -> None:
+        """Work on another mask."""
+        self.forget()
+        self._session = session
+        flat = session is None or session.mask.array.ndim == 2
+        self.setVisible(not flat)
+        self.show_state()
+
+    def forget(self) -> None:
+        """Forget about a search under way."""
+        if self._task is not None:
+            self._task.abandon()
+            self._task = None
+
+    @property
+    def axis(self) -> int:
+        """Axis of the mask across which slices are shown."""
+        session = self._session
+        ndim = 3 if session is None else session.mask.array.ndim
+        dims = self._viewer.dims
+        displayed = {axis - dims.ndim + ndim for axis in dims.displayed}
+        hidden = [axis for axis in range(ndim) if axis not in displayed]
+        return hidden[0] if hidden else 0
+
+    @property
+    def index(self) -> int:
+        """Number of the slice on screen."""
+        session = self._session
+        if session is None:
+            return 0
+        layer, dims = session.layer, self._viewer.dims
+        point = layer.world_to_data(dims.point[-layer.ndim :])
+        count = session.mask.array.shape[self.axis]
+        return min(max(round(float(point[self.axis])), 0), count - 1)
+
+    def go(self, direction: Literal[1, -1]) -> None:
+        """Go to the next or previous slice of the chosen kind."""
+        session = self._session
+        if session is None or self._task is not None:
+            return
+        axis, index, kind = self.axis, self.index, self.kind.currentText()
+        mask, review = session.mask, session.review
+        array, counts = mask.array, mask.counts
+
+        def search() -> NDArray[Any] | list[int]:
+            if kind == "not reviewed":
+                return [k for k in range(len(review)) if review[k] == "unseen"]
+            if kind == "with islands":
+                return slices_with_islands(array, axis)
+            if axis == 0 and counts is not None:
+                return [k for v in counts.values for k in counts.planes(v).tolist()]
+            return slices_with_label(array, axis)
+
+        def done(outcome: Outcome[Any]) -> None:
+            self._task = None
+            if outcome.error is not None:
+                raise outcome.error
+            found = next_slice(outcome.value, index, direction)
+            if found is None:
+                where = "after" if direction > 0 else "before"
+                self.told.emit(f"There is no slice {kind} {where} this one.")
+            else:
+                self.go_to(found, axis)
+
+        self._task = in_background(search, done)
+
+    def go_to(self, index: int, axis: int | None = None) -> None:
+        """Show a slice."""
+        session = self._session
+        if session is None:
+            return
+        layer, dims = session.layer, self._viewer.dims
+        point = list(layer.world_to_data(dims.point[-layer.ndim :]))
+        own = self.axis if axis is None else axis
+        point[own] = index
+        world = layer.data_to_world(point)
+        dims.set_point(own + dims.ndim - layer.ndim, float(world[own]))
+        self.show_state()
+
+    def mark(self) -> None:
+        """Note that the slice on screen has been looked at."""
+        session = self._session
+        if session is None:
+            return
+        if self.axis != session.review.axis:
+            self.told.emit("Review marks belong to the slices of the first axis.")
+            return
+        session.review.check(self.index)
+        self.show_state()
+
+    def show_state(self) -> None:
+        """Show the mark of the slice on screen, and how many have one."""
+        session = self._session
+        if session is None:
+            self.state.setText("")
+            return
+        review = session.review
+        seen = len(review) - review.count("unseen")
+        state = review[self.index] if self.axis == review.axis else ""
+        self.state.setText(f"{state} · {seen}/{len(review)}".strip(" ·"))

@@ -1,0 +1,104 @@
+"""The parameters of a tool, as a form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QSpinBox,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from napari_medurwkv.correction.tools import Parameter, Tool
+
+__all__ = ["ToolForm"]
+
+
+class ToolForm(QWidget):
+    """One row per parameter; what was chosen for a tool is still there next time."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layout = QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._editors: dict[str, QWidget] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._tool: Tool | None = None
+
+    def show_tool(self, tool: Tool | None) -> None:
+        """Show the parameters of a tool; None shows nothing."""
+        if self._tool is not None:
+            self._kept[self._tool.name] = self.values()
+        while self._layout.rowCount():
+            self._layout.removeRow(0)
+        self._editors.clear()
+        self._tool = tool
+        if tool is None:
+            return
+        kept = self._kept.get(tool.name, {})
+        for parameter in tool.parameters:
+            value = kept.get(parameter.name, parameter.default)
+            editor = self._make(parameter, value)
+            self._editors[parameter.name] = editor
+            if isinstance(editor, QCheckBox):
+                self._layout.addRow(editor)
+            else:
+                self._layout.addRow(parameter.title, editor)
+
+    def values(self) -> dict[str, Any]:
+        """Return what is chosen."""
+        return {name: _read(editor) for name, editor in self._editors.items()}
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Choose a value, as a user would."""
+        editor = self._editors[name]
+        if isinstance(editor, QCheckBox):
+            editor.setChecked(bool(value))
+        elif isinstance(editor, QComboBox):
+            editor.setCurrentText(str(value))
+        else:
+            editor.setValue(value)
+
+    def _make(self, parameter: Parameter, value: Any) -> QWidget:
+        if isinstance(parameter.default, bool):
+            box = QCheckBox(parameter.title)
+            box.setChecked(bool(value))
+            box.toggled.connect(self._announce)
+            return box
+        if isinstance(parameter.default, str):
+            combo = QComboBox()
+            combo.addItems(parameter.choices)
+            combo.setCurrentText(str(value))
+            combo.currentTextChanged.connect(self._announce)
+            return combo
+        whole = isinstance(parameter.default, int)
+        spin = QSpinBox() if whole else QDoubleSpinBox()
+        if whole:
+            spin.setRange(int(parameter.low), int(parameter.high))
+        else:
+            spin.setRange(parameter.low, parameter.high)
+            spin.setDecimals(1)
+            spin.setSingleStep(0.5)
+        spin.setSuffix(parameter.suffix)
+        spin.setValue(value)
+        spin.valueChanged.connect(self._announce)
+        return spin
+
+    def _announce(self, *_: Any) -> None:
+        self.changed.emit()
+
+
+def _read(editor: QWidget) -> Any:
+    if isinstance(editor, QCheckBox):
+        return bool(editor.isChecked())
+    if isinstance(editor, QComboBox):
+        return str(editor.currentText())
+    return editor.value()

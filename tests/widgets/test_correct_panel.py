@@ -1,0 +1,351 @@
+"""The Correct panel on a viewer without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medurwkv.correction.catalogue import TOOLS
+from napari_medurwkv.correction.journal import find_entries
+from napari_medurwkv.widgets.correct_keys import panel_keys
+from napari_medurwkv.widgets.correct_panel import CorrectPanel
+from napari_medurwkv.widgets.helper_layers import is_helper
+
+SHAPE = (6, 40, 48)
+
+
+@pytest.fixture
+def layer(viewer):
+    data = np.zeros(SHAPE, np.uint8)
+    data[1:5, 5:20, 5:20] = 1
+    data[2:4, 10:13, 10:13] = 0
+    data[1:5, 25:35, 20:40] = 2
+    data[2, 2, 40:43] = 2
+    image = np.where(data == 1, 100.0, 0.0).astype(np.float32)
+    viewer.add_image(image, scale=(2, 1, 1), units="mm", name="image")
+    return viewer.add_labels(data, scale=(2, 1, 1), units="mm", name="mask")
+
+
+@pytest.fixture
+def make(viewer, tmp_path, qtbot):
+    panels = []
+
+    def make_panel():
+        panel = CorrectPanel(viewer, tmp_path)
+        panels.append(panel)
+        qtbot.addWidget(panel)
+        panel.start()
+        qtbot.waitUntil(lambda: panel.recovery._task is None)
+        return panel
+
+    yield make_panel
+    for panel in panels:
+        panel.shut_down()
+
+
+@pytest.fixture
+def panel(layer, make, qtbot):
+    made = make()
+    qtbot.waitUntil(lambda: made.session.counted and bool(made.classes.rows))
+    return made
+
+
+def settle(panel, qtbot):
+    qtbot.waitUntil(lambda: not panel.tools.preview.working, timeout=10000)
+
+
+def press(layer, key):
+    from app_model.types import KeyBinding
+
+    layer.keymap[KeyBinding.from_str(key)](layer)
+
+
+def give(panel, tool, qtbot):
+    """Give a tool what it waits for."""
+    session = panel.session
+    panel.take_tool(tool)
+    drawing = panel.tools.drawing
+    if "point" in tool.needs:
+        drawing.set_point((2, 6, 6))
+    elif "line" in tool.needs or "polygon" in tool.needs:
+        corners = np.array([[2.0, 0, 12], [2.0, 39, 12], [2.0, 39, 30]])
+        kind = "polygon" if "polygon" in tool.needs else "path"
+        drawing.helper.add(corners[: 3 if kind == "polygon" else 2], shape_type=kind)
+    elif "scribbles" in tool.needs:
+        drawing.helper.paint((2, 7, 7), 2)
+        drawing.helper.paint((2, 38, 7), 1)
+    if tool.name in ("merge", "delete"):
+        panel.classes.select_value(2)
+        panel.tools.refresh()
+    return session
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_tool_shows_what_it_would_do_and_does_that(
+    panel, layer, viewer, tool, qtbot
+):
+    other = np.roll(layer.data, 3, 2)
+    if "layer" in tool.needs:
+        viewer.add_labels(other, scale=(2, 1, 1), name="other")
+        viewer.layers.selection.active = layer
+        panel.picker.choose(layer)
+    before = layer.data.copy()
+    give(panel, tool, qtbot)
+    if "layer" in tool.needs:
+        panel.tools.other.choose(viewer.layers["other"])
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    np.testing.assert_array_equal(layer.data, before)
+    edit = panel.tools.preview.edit
+    assert edit is not None, panel.tools.status.text()
+    if not edit.empty:
+        assert panel.tools.ready
+        assert "voxels" in panel.tools.status.text()
+        (shown,) = [x for x in viewer.layers if x.name == "Preview"]
+        assert np.count_nonzero(shown.data) == edit.voxels
+        panel.tools.apply()
+        assert np.count_nonzero(layer.data != before) == edit.voxels
+        assert panel.session.mask.history.steps[-1].name == tool.title
+        panel.undo()
+    else:
+        assert "nothing" in panel.tools.status.text()
+        panel.tools.cancel()
+    np.testing.assert_array_equal(layer.data, before)
+    assert panel.tools.tool is None
+    assert not any(is_helper(x) for x in viewer.layers)
+
+
+def test_escape_leaves_the_mask_and_enter_changes_it(panel, layer, viewer, qtbot):
+    before = layer.data.copy()
+    press(layer, "Shift+F")
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    press(layer, "Escape")
+    np.testing.assert_array_equal(layer.data, before)
+    assert [x.name for x in viewer.layers] == ["image", "mask"]
+    press(layer, "Shift+F")
+    settle(panel, qtbot)
+    press(layer, "Enter")
+    assert (layer.data[2:4, 10:13, 10:13] == 1).all()
+    press(layer, "Ctrl+Z")
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_the_preview_follows_parameters_slices_and_strokes(panel, layer, viewer, qtbot):
+    panel.take_tool("grow")
+    panel.tools.scope.setCurrentText("this slice")
+    viewer.dims.set_point(0, 2 * 2)
+    settle(panel, qtbot)
+    first = panel.tools.preview.edit
+    assert first.box[0] == slice(2, 3)
+    panel.tools.form.set_value("mm", 4.0)
+    settle(panel, qtbot)
+    second = panel.tools.preview.edit
+    assert second.voxels > first.voxels
+    viewer.dims.set_point(0, 2 * 3)
+    settle(panel, qtbot)
+    assert panel.tools.preview.edit.box[0] == slice(3, 4)
+    layer.brush_size = 3
+    layer.paint((3, 30, 5), 1)
+    panel.tools.apply()  # of a mask that has changed since: refused, and shown anew
+    assert layer.data[3, 30, 9] == 0
+    settle(panel, qtbot)
+    panel.tools.apply()
+    assert layer.data[3, 30, 9] == 1
+
+
+def test_only_selected_classes_are_treated(panel, layer, qtbot):
+    panel.classes.select_value(2)
+    panel.take_tool("grow")
+    panel.tools.which.setCurrentIndex(1)
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    panel.tools.apply()
+    assert np.count_nonzero(layer.data == 1) == 4 * 15 * 15 - 2 * 9
+    panel.undo()
+
+
+def test_classes_are_edited_locked_and_undone(panel, layer, qtbot):
+    table = panel.classes
+    table.rename(1, "liver")
+    qtbot.waitUntil(lambda: table.item(0, 2).text() == "liver")
+    assert layer.features["name"].tolist() == ["background", "liver", "label 2"]
+    table.set_locked(1, True)
+    layer.paint((2, 6, 6), 2)
+    qtbot.waitUntil(lambda: "locked" in panel.message)
+    assert layer.data[2, 6, 6] == 1
+    table.change_color(2, "#123456")
+    table.set_visible(2, False)
+    panel.add_class()
+    assert layer.selected_label == 3
+    for _ in range(6):
+        panel.undo()
+    qtbot.waitUntil(lambda: table.item(0, 2).text() == "label 1")
+    assert not panel.session.mask.locked
+
+
+def test_numbers_follow_the_brush(panel, layer, qtbot):
+    before = panel.classes.rows[1].voxels
+    layer.paint((0, 30, 30), 2)
+    painted = np.count_nonzero(layer.data == 2)
+    qtbot.waitUntil(lambda: panel.classes.rows[1].voxels == painted)
+    row = panel.classes.rows[1]
+    assert row.change == painted - before
+    assert row.unit == "mL"
+    assert row.size == pytest.approx(painted * 2 / 1000)
+    assert panel.copy_numbers(",").splitlines()[2].startswith("2,label 2,")
+
+
+def test_a_click_on_a_class_goes_there(panel, layer, viewer, qtbot):
+    viewer.dims.set_point(0, 0)
+    panel.classes.chosen.emit(2)
+    assert layer.selected_label == 2
+    assert panel.navigator.index in range(1, 5)
+
+
+def test_the_history_can_be_walked(panel, layer, qtbot):
+    states = [layer.data.copy()]
+    for k in (5, 15, 25):
+        layer.paint((0, k, k), 2)
+        states.append(layer.data.copy())
+    qtbot.waitUntil(lambda: panel.history.list.count() == 4)
+    for k in (1, 3, 0, 2):
+        panel.history.chosen.emit(k)
+        np.testing.assert_array_equal(layer.data, states[k])
+        qtbot.waitUntil(lambda k=k: panel.history.list.currentRow() == k)
+    assert "of 537 MB" in panel.history.size_text
+
+
+def test_the_arrows_go_to_slices_that_need_a_look(panel, layer, viewer, qtbot):
+    navigator = panel.navigator
+    viewer.dims.set_point(0, 0)
+    navigator.go(1)
+    qtbot.waitUntil(lambda: navigator.index == 1)
+    navigator.kind.setCurrentText("with islands")
+    press(layer, ".")
+    qtbot.waitUntil(lambda: navigator.index == 2)
+    press(layer, ".")
+    qtbot.waitUntil(lambda: "no slice with islands after" in panel.message)
+    press(layer, "K")
+    assert panel.session.review[2] == "checked"
+    assert "1/6" in navigator.state.text()
+    navigator.kind.setCurrentText("not reviewed")
+    press(layer, ",")
+    qtbot.waitUntil(lambda: navigator.index == 1)
+
+
+def test_the_threshold_brush_keeps_to_its_range(panel, layer, viewer, qtbot):
+    layer.selected_label = 1
+    viewer.dims.set_point(0, 2 * 2)
+    panel.brush.take_range()
+    panel.brush.low.setValue(50)
+    panel.brush.high.setValue(150)
+    press(layer, "Shift+Q")
+    (shown,) = [x for x in viewer.layers if x.name == "Range of the brush"]
+    np.testing.assert_array_equal(shown.data[2] == 1, layer.data[2] == 1)
+    layer.brush_size = 9
+    layer.paint((2, 20, 18), 3)
+    image = viewer.layers["image"].data
+    assert (image[layer.data == 3] == 100).all()
+    assert (layer.data == 3).any()
+    press(layer, "Shift+Q")
+    assert not any(is_helper(x) for x in viewer.layers)
+    layer.paint((2, 22, 22), 3)
+    assert layer.data[2, 22, 22] == 3
+
+
+def test_keys_are_none_of_napari_s(panel):
+    from napari.utils.shortcuts import default_shortcuts
+
+    taken = {str(key).lower() for keys in default_shortcuts.values() for key in keys}
+    taken |= {"ctrl+z", "ctrl+shift+z"}
+    own = [key.replace("-", "+").lower() for key in panel_keys(panel)]
+    assert len(set(own)) == len(own)
+    assert not taken & set(own)
+
+
+def test_every_tool_is_named_and_explained(panel, qtbot):
+    qtbot.waitUntil(
+        lambda: all(not b.icon().isNull() for b in panel.palette_.buttons.values()),
+        timeout=10000,
+    )
+    for tool in TOOLS:
+        button = panel.palette_.buttons[tool.name]
+        assert button.text() == tool.title
+        assert tool.hint in button.toolTip()
+        assert tool.key.replace("-", "+") in button.toolTip()
+
+
+def test_the_panel_follows_layers(panel, layer, viewer, qtbot):
+    viewer.layers.remove(layer)
+    assert panel.session is None
+    assert not panel.palette_.isEnabled()
+    second = viewer.add_labels(np.zeros((9, 9), np.uint8))
+    assert panel.session.layer is second
+    assert panel.navigator.isHidden()
+    second.name = "renamed"
+    assert panel.picker.currentText() == "renamed"
+    panel.take_tool("keep_largest")
+    settle(panel, qtbot)
+    assert "nothing" in panel.tools.status.text()
+
+
+def test_a_mask_that_is_being_filled_waits(viewer, make, qtbot):
+    layer = viewer.add_labels(np.zeros((9, 9), np.uint8))
+    layer.editable = False
+    panel = make()
+    assert panel.session is None
+    layer.editable = True
+    assert panel.session.layer is layer
+    layer.editable = False
+    qtbot.waitUntil(lambda: panel.session is None)
+
+
+def test_data_of_other_dimensions_begin_anew(panel, layer, qtbot):
+    layer.data = np.zeros((12, 12), np.uint8)
+    assert "history has ended" in panel.message
+    qtbot.waitUntil(lambda: panel.session is not None)
+    assert panel.session.mask.array.shape == (12, 12)
+
+
+def test_two_panels_do_not_share_a_mask(panel, make):
+    second = make()
+    assert second.session is None
+    assert "another" in second.message
+
+
+def test_work_of_a_crash_comes_back(panel, layer, viewer, make, tmp_path, qtbot):
+    layer.paint((2, 30, 5), 2)
+    panel.classes.rename(1, "liver")
+    panel.session.review.check(4)
+    with qtbot.waitSignal(panel.session.autosave.saved):
+        panel.session.autosave.save()
+    kept, marks = layer.data.copy(), panel.session.mask.marks.copy()
+    panel.shut_down()  # as far as a crash goes: the journal stays, its lock does not
+    viewer.layers.remove(layer)
+    second = make()
+    assert "liver" in second.recovery.text.text()
+    assert not second.recovery.picture.pixmap().isNull()
+    second.recovery.recover()
+    qtbot.waitUntil(lambda: second.session is not None)
+    np.testing.assert_array_equal(second.session.mask.array, kept)
+    np.testing.assert_array_equal(second.session.mask.marks, marks)
+    assert second.session.mask.classes[0].name == "liver"
+    assert second.session.review[4] == "checked"
+    np.testing.assert_allclose(second.session.layer.scale, (2, 1, 1))
+    qtbot.waitUntil(lambda: not second.session.autosave.pending)
+    assert find_entries(tmp_path) == ()  # the old one went, the new one is in use
+    second.shut_down()
+    assert len(find_entries(tmp_path)) == 1
+
+
+def test_a_panel_that_goes_lets_go(panel, layer, viewer, qtbot):
+    panel.take_tool("grow")
+    panel.shut_down()
+    panel.shut_down()
+    assert [x.name for x in viewer.layers] == ["image", "mask"]
+    before = layer.data.copy()
+    layer.paint((2, 30, 5), 2)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+    viewer.dims.set_point(0, 3)
