@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,7 +53,8 @@ def segment(
     mask: Annotated[
         Path,
         typer.Argument(
-            help="Mask to write: .nii.gz, .nii, .tif or, in 2D, .png.",
+            help="Mask to write: .nii.gz, .nii, .seg.nrrd, .dcm, .tif, .ome.tif, "
+            ".ome.zarr or, in 2D, .png.",
             metavar="OUTPUT",
         ),
     ],
@@ -178,9 +180,8 @@ def run_and_save(
     """
     with progress_bar(image.name) as tell, cancel_on_interrupt() as cancelled:
         # Here, so that the bar is up and Ctrl+C is heard while torch loads.
+        from napari_medurwkv.export import ExportMask, export_mask, format_of_name
         from napari_medurwkv.inference import segment as segment_image
-        from napari_medurwkv.io import write_labels
-        from napari_medurwkv.provenance import record_path, write_record
 
         result = segment_image(
             image,
@@ -191,14 +192,22 @@ def run_and_save(
             progress=tell,
             cancel=cancelled,
         )
-    write_labels(
-        mask,
-        result.labels,
-        result.geometry,
-        classes=() if instances else result.classes,
+    entry, ending = format_of_name(mask.name)
+    export_mask(
+        ExportMask(
+            result.labels,
+            result.geometry,
+            result.classes,
+            instances=instances,
+            record=result.record,
+            changed=0,
+        ),
+        [entry.key],
+        mask.with_name(mask.name[: len(mask.name) - len(ending)]),
         overwrite=overwrite,
+        endings={entry.key: ending},
+        names_beside=False,
     )
-    write_record(record_path(mask), result.record, overwrite=overwrite)
     return result
 
 
@@ -249,5 +258,6 @@ def describe_result(
         "notes": list(image.notes),
         "instances": result.instances,
         "measures": [asdict(entry) for entry in measures],
-        "run": result.record.model_dump(mode="json"),
+        # As it was written: with what the values mean and their digest.
+        "run": json.loads(record_path(mask).read_bytes()),
     }

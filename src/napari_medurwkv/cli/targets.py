@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["check_mask_target", "check_record_target", "check_target"]
+
+MASK_ENDINGS = (
+    *(".nii.gz", ".nii", ".seg.nrrd", ".dcm", ".tif", ".tiff"),
+    *(".ome.tif", ".ome.tiff", ".ome.zarr"),
+)
+"""Endings of files that keep every voxel of a mask."""
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -23,7 +28,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         If it exists and may not be replaced, is a folder, or its folder is missing or
         may not be written to.
     """
-    if path.is_dir():
+    if path.is_dir() and path.suffix != ".zarr":
         raise OutputError(f"{path} is a folder; give the name of a file in it.")
     if not path.parent.is_dir():
         raise OutputError(
@@ -48,11 +53,7 @@ def check_mask_target(path: Path, dimensions: int, *, overwrite: bool) -> None:
     OutputError
         As `check_target`, or if the ending is none that masks are written as.
     """
-    from napari_medurwkv.io import label_suffixes
-
-    endings = label_suffixes()
-    if dimensions == 3:
-        endings = tuple(ending for ending in endings if ending != ".png")
+    endings = MASK_ENDINGS if dimensions == 3 else (*MASK_ENDINGS, ".png")
     if not path.name.lower().endswith(endings):
         raise OutputError(
             f"A {dimensions}D mask cannot be written as {path.name}; give it one of "
@@ -69,17 +70,10 @@ def check_record_target(path: Path, *, overwrite: bool) -> None:
     OutputError
         As `check_target`, or if the file there is no record of a run.
     """
-    from napari_medurwkv.provenance import RunRecord
+    from napari_medurwkv.provenance import is_record
 
     check_target(path, overwrite=overwrite)
-    if not path.exists():
-        return
-    try:
-        fields = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        fields = None
-    kind = RunRecord.model_fields["kind"].default
-    if not isinstance(fields, dict) or fields.get("kind") != kind:
+    if path.exists() and not is_record(path):
         raise OutputError(
             f"{path} is no record of this program and is not replaced; choose another "
             "name for the mask."

@@ -290,6 +290,7 @@ def plan_outputs(
     options: ExportOptions,
     *,
     endings: dict[str, str] | None = None,
+    names_beside: bool = True,
 ) -> list[Output]:
     """Prepare what the formats write, and the record beside it.
 
@@ -305,6 +306,9 @@ def plan_outputs(
         See there.
     endings : dict, optional
         Endings by format key, in place of the usual ones.
+    names_beside : bool
+        Whether ITK-SNAP's file of names goes beside a NIfTI file; the record has the
+        names as well.
 
     Raises
     ------
@@ -318,6 +322,9 @@ def plan_outputs(
             raise OutputError(f"The mask cannot be written as {entry.key}: {reason}.")
         target = target_of(entry, stem, (endings or {}).get(entry.key, ""))
         outputs += _outputs_of(mask, entry, target, stem, options)
+        if entry.key == "nifti" and names_beside:
+            names = stem.with_name(f"{stem.name}_labels.txt")
+            outputs.append(itk_snap_output(mask, names))
     outputs.append(record_output(mask, stem.with_name(f"{stem.name}.json")))
     for output in outputs:
         refuse_source(output.path, mask.geometry)
@@ -334,17 +341,15 @@ def _outputs_of(
 ) -> list[Output]:
     key = entry.key
     if key in ("nifti", "png", "png-indexed", "tiff", "ome-tiff"):
-        written = labels_output(
-            target,
-            mask.labels,
-            mask.geometry,
-            classes=mask.stored_classes,
-            palette=key == "png-indexed",
-        )
-        if key != "nifti":
-            return [written]
-        names = stem.with_name(f"{stem.name}_labels.txt")
-        return [written, itk_snap_output(mask, names)]
+        return [
+            labels_output(
+                target,
+                mask.labels,
+                mask.geometry,
+                classes=mask.segments if key == "png-indexed" else mask.stored_classes,
+                palette=key == "png-indexed",
+            )
+        ]
     if key == "seg-nrrd":
         from napari_medurwkv.export.seg_nrrd import seg_nrrd_output
 

@@ -41,6 +41,7 @@ def export_mask(
     options: ExportOptions | None = None,
     overwrite: bool = False,
     endings: dict[str, str] | None = None,
+    names_beside: bool = True,
 ) -> Exported:
     """Write a mask in one or several formats, with its record beside it.
 
@@ -60,6 +61,8 @@ def export_mask(
         Whether existing files may be replaced. The image never is.
     endings : dict, optional
         Endings by format key, in place of the usual ones.
+    names_beside : bool
+        Whether ITK-SNAP's file of names goes beside a NIfTI file.
 
     Returns
     -------
@@ -74,7 +77,12 @@ def export_mask(
         raise OutputError("Choose a format to write the mask in.")
     chosen = [find_format(key) for key in dict.fromkeys(formats)]
     outputs = plan_outputs(
-        mask, chosen, stem, options or ExportOptions(), endings=endings
+        mask,
+        chosen,
+        stem,
+        options or ExportOptions(),
+        endings=endings,
+        names_beside=names_beside,
     )
     paths = write_all_safely(outputs, overwrite=overwrite)
     return Exported(tuple(paths), _notes(mask))
