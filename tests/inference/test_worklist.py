@@ -188,3 +188,15 @@ def test_unfinished_files_of_programs_that_are_gone_are_removed(tmp_path):
     assert not left.exists()
     assert ours.exists()
     assert other.exists()
+
+
+def test_a_folder_of_slices_is_one_image(tmp_path):
+    for name in ("ct/a.dcm", "ct/b.dcm", "more/pet/IM0"):
+        file = tmp_path / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(128) + b"DICM")
+    items = list_items(tmp_path / "in", tmp_path / "out")
+    assert [Path(i.image).name for i in items] == ["ct", "pet"]
+    assert [Path(i.mask).name for i in items] == ["ct_mask", "pet_mask"]
+    (alone,) = list_items(tmp_path / "in/ct", tmp_path / "out")
+    assert Path(alone.image).name == "ct"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medurwkv.errors import ImageError, OutputError
-from napari_medurwkv.io import supported_suffixes
+from napari_medurwkv.io import is_dicom_folder, supported_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -233,6 +233,9 @@ def _of_folder(folder: Path, out: Path) -> Iterator[dict[str, str]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    if is_dicom_folder(folder):
+        yield folder  # its files are slices of one image, not images
+        return
     suffixes = supported_suffixes()
     for path in folder.iterdir():
         if path.name.startswith("."):

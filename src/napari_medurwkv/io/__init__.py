@@ -10,6 +10,7 @@ from napari_medurwkv.io.foreign import (
     image_from_layer,
     layer_metadata,
 )
+from napari_medurwkv.io.identify import is_dicom_folder
 from napari_medurwkv.io.image import Image, image_from_array
 from napari_medurwkv.io.label_names import LabelName, default_color
 from napari_medurwkv.io.lazy import LazyArray, lazy_image
@@ -50,6 +51,7 @@ __all__ = [
     "geometry_from_layer_transform",
     "image_from_array",
     "image_from_layer",
+    "is_dicom_folder",
     "is_label_file",
     "label_suffixes",
     "labels_output",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from napari_medurwkv.errors import ImageError
@@ -12,7 +13,7 @@ from napari_medurwkv.io.zarr_image import is_zarr
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Format", "identify", "supported_suffixes"]
+__all__ = ["Format", "identify", "is_dicom_folder", "supported_suffixes"]
 
 Format = Literal["nifti", "nrrd", "metaimage", "mgh", "dicom", "zarr", "raster", "tiff"]
 
@@ -26,6 +27,7 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "raster": (".png", ".jpg", ".jpeg"),
     "tiff": (".tif", ".tiff"),
 }
+MOST_LOOKED_AT = 200
 _GZIP = b"\x1f\x8b"
 _NIFTI_SIZES = (
     (348).to_bytes(4, "little"),
@@ -38,6 +40,28 @@ _NIFTI_SIZES = (
 def supported_suffixes() -> tuple[str, ...]:
     """Return the endings of files that can be read, lower case, with their dot."""
     return tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+
+
+def is_dicom_folder(path: Path, *, deep: bool = False) -> bool:
+    """Tell whether a folder holds DICOM files; looks at no more than 200 of its files.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    deep : bool
+        Whether files in folders within it count.
+    """
+    files = path.rglob("*") if deep else path.iterdir()
+    for file in islice(files, MOST_LOOKED_AT):
+        try:
+            if file.is_file():
+                with file.open("rb") as stream:
+                    if stream.read(132)[128:] == b"DICM":
+                        return True
+        except OSError:
+            continue  # a file of somebody else
+    return False
 
 
 def identify(path: Path) -> Format:

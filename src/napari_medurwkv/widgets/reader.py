@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ _SUFFIXES = (
     *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
     *(".mgh", ".mgz", ".mgh.gz", ".dcm", ".dicom", ".ima"),
 )
-# Of a folder so many files are looked at, so that napari need not wait.
-_PEEK = 200
 # What npe2 takes for "read, and there is nothing to show".
 _NOTHING: list[Any] = [(None,)]
 _UNNAMED = "#ffffff"
@@ -160,18 +157,9 @@ def _is_ours(path: Path) -> bool:
         return path.name.lower().endswith(_SUFFIXES)
     if path.name.lower().endswith(".zarr"):
         return True
-    for file in islice(path.rglob("*"), _PEEK):
-        if file.is_file() and _is_dicom(file):
-            return True
-    return False
+    from napari_medurwkv.io import is_dicom_folder
 
-
-def _is_dicom(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False  # not ours to read
+    return is_dicom_folder(path, deep=True)
 
 
 def _name(image: Image) -> str:
