@@ -9,15 +9,15 @@ from torch import Tensor
 
 from . import _dispatch, _portable
 
-__all__ = ["bi_wkv"]
+__all__ = ["LIBRARY", "bi_wkv"]
 
 # torch leaves this class without types.
 _HALVES = (torch.float16, torch.bfloat16)
-_LIBRARY: Any = torch.library.Library("medurwkv", "DEF")  # type: ignore[no-untyped-call]
-_LIBRARY.define(
+LIBRARY: Any = torch.library.Library("medurwkv", "DEF")  # type: ignore[no-untyped-call]
+LIBRARY.define(
     "bi_wkv(Tensor w, Tensor u, Tensor k, Tensor v, int segments=0) -> Tensor"
 )
-_LIBRARY.define(
+LIBRARY.define(
     "bi_wkv_backward(Tensor grad, Tensor w, Tensor u, Tensor k, Tensor v, Tensor y,"
     " int segments=0) -> (Tensor, Tensor, Tensor, Tensor)"
 )
@@ -190,11 +190,11 @@ def _refuse(ctx: Any, *grads: Tensor) -> None:
     )
 
 
-_LIBRARY.impl("bi_wkv", _compute, "CompositeExplicitAutograd")
-_LIBRARY.impl("bi_wkv_backward", _compute_backward, "CompositeExplicitAutograd")
-torch.library.register_fake("medurwkv::bi_wkv", _fake, lib=_LIBRARY)
-torch.library.register_fake("medurwkv::bi_wkv_backward", _fake_backward, lib=_LIBRARY)
+LIBRARY.impl("bi_wkv", _compute, "CompositeExplicitAutograd")
+LIBRARY.impl("bi_wkv_backward", _compute_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("medurwkv::bi_wkv", _fake, lib=LIBRARY)
+torch.library.register_fake("medurwkv::bi_wkv_backward", _fake_backward, lib=LIBRARY)
 torch.library.register_autograd(
-    "medurwkv::bi_wkv", _differentiate, setup_context=_keep, lib=_LIBRARY
+    "medurwkv::bi_wkv", _differentiate, setup_context=_keep, lib=LIBRARY
 )
-torch.library.register_autograd("medurwkv::bi_wkv_backward", _refuse, lib=_LIBRARY)
+torch.library.register_autograd("medurwkv::bi_wkv_backward", _refuse, lib=LIBRARY)

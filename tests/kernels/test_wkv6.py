@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from napari_medurwkv.kernels import wkv6
+from napari_medurwkv.kernels import _native, _wkv6_portable, wkv6
 from torch import Tensor
 
 
@@ -25,6 +25,9 @@ def slow_wkv6(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
         y[:, t] += torch.einsum("bhj,bhji->bhi", r[:, t], seen)
         state = decay[:, t, ..., None] * state + outer
     return y.reshape(batch, tokens, channels)
+
+
+pytestmark = pytest.mark.usefixtures("forced")
 
 
 def drawn(tokens: int, heads: int = 2, size: int = 4) -> list[Tensor]:
@@ -77,3 +80,87 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         wkv6(r, k[:, :3], v, w, u)
     with pytest.raises(ValueError, match="one shape"):
         wkv6(r, k, v, w, u[:1])
+
+
+SIZES = [(3, 64), (2, 32), (2, 5)]  # the native kernel takes the first two
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 16, 33, 70])
+@pytest.mark.parametrize(("heads", "size"), SIZES)
+@pytest.mark.parametrize("level", [-6.0, 0.0, 4.0])
+def test_gradients_in_single_precision(tokens, heads, size, level) -> None:
+    inputs = drawn(tokens, heads, size)
+    inputs[3] += level
+    exact_inputs = [x.requires_grad_() for x in inputs]
+    grad = torch.randn_like(inputs[2])
+    exact = slow_wkv6(*exact_inputs)
+    wanted = torch.autograd.grad((exact * grad).sum(), exact_inputs, allow_unused=True)
+    single = [x.detach().float().requires_grad_() for x in inputs]
+    y = wkv6(*single)
+    assert (y - exact).abs().max() <= 2e-6 * exact.abs().max()
+    found = torch.autograd.grad(y, single, grad.float())
+    for name, a, b in zip("rkvwu", found, wanted, strict=True):
+        b = torch.zeros_like(a) if b is None else b
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max().clamp(min=1.0), name
+
+
+def test_decays_so_steep_that_nothing_is_left() -> None:
+    r, k, v, w, u = (x.float().requires_grad_() for x in drawn(40, 1, 64))
+    steep = torch.full_like(w, 100.0).requires_grad_()
+    y = wkv6(r, k, v, steep, u)
+    own = (r * k * u.flatten()).sum(-1, keepdim=True) * v
+    # Only the neighbours are seen: their decay has not been applied yet.
+    before = (r[:, 1:] * k[:, :-1]).sum(-1, keepdim=True) * v[:, :-1]
+    after = (r[:, :-1] * k[:, 1:]).sum(-1, keepdim=True) * v[:, 1:]
+    expected = own.clone()
+    expected[:, 1:] += before
+    expected[:, :-1] += after
+    assert torch.allclose(y, expected, rtol=1e-5, atol=1e-4)
+    for part in torch.autograd.grad(y.sum(), (r, k, v, steep, u)):
+        assert part.isfinite().all()
+
+
+@pytest.mark.parametrize(("heads", "size"), SIZES)
+def test_registration(heads, size) -> None:
+    inputs = [x.float() for x in drawn(18, heads, size)]
+    operator = torch.ops.medurwkv.wkv6.default
+    torch.library.opcheck(operator, [x.requires_grad_() for x in inputs])
+
+
+def test_second_derivative_is_refused() -> None:
+    inputs = [x.requires_grad_() for x in drawn(5)]
+    y = wkv6(*inputs)
+    (gk,) = torch.autograd.grad(y.square().sum(), inputs[1], create_graph=True)
+    with pytest.raises(RuntimeError, match="wkv6 cannot be differentiated twice"):
+        gk.sum().backward()
+
+
+def test_compiles_in_one_graph() -> None:
+    torch._dynamo.reset()
+    inputs = [x.float() for x in drawn(18, 2, 32)]
+    compiled = torch.compile(wkv6, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(*inputs), wkv6(*inputs))
+
+
+def test_the_native_kernel_is_used_and_its_threads_do_not_matter(forced) -> None:
+    inputs = [x.float() for x in drawn(70, 3, 64)]
+    grad = torch.randn_like(inputs[0])
+    results = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found = torch.ops.medurwkv.wkv6_backward(grad, *inputs)
+        results.append((wkv6(*inputs), *found))
+    for other in results[1:]:
+        assert all(map(torch.equal, results[0], other))
+    portable = _wkv6_portable.forward(*inputs)
+    assert torch.equal(results[0][0], portable) == (forced == "portable")
+
+
+@pytest.mark.parametrize("level", range(len(_native.LEVELS)))
+def test_instruction_sets_agree(forced, native, level, monkeypatch) -> None:
+    if level > native.level:
+        pytest.skip(f"this processor has no {_native.LEVELS[level]}")
+    inputs = [x.float() for x in drawn(50, 2, 64)]
+    expected = wkv6(*inputs)
+    monkeypatch.setattr(_native.load(), "level", level)
+    torch.testing.assert_close(wkv6(*inputs), expected, rtol=1e-4, atol=1e-4)
