@@ -23,7 +23,7 @@ __all__ = ["LEVELS", "NativeKernels", "find_library", "load"]
 
 LEVELS = ("baseline", "avx2", "avx512")
 """Instruction sets by the library's numbers."""
-INTERFACE = 1
+INTERFACE = 2
 """Version of the C interface; bi_wkv.cpp counts it up when it changes."""
 
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")

@@ -175,7 +175,7 @@ int solve(const Problem<double>& x, int, int threads) {
 }  // namespace medurwkv
 
 // Counted up whenever a function here changes; _native.py asks for its own number.
-MEDURWKV_EXPORT int medurwkv_interface() { return 1; }
+MEDURWKV_EXPORT int medurwkv_interface() { return 2; }
 
 // The best instruction set of this processor: 0 baseline, 1 AVX2, 2 AVX-512.
 MEDURWKV_EXPORT int medurwkv_best_level() {
