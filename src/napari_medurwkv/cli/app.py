@@ -12,6 +12,7 @@ from napari_medurwkv.cli import (
     batch,
     convert,
     demo,
+    denoise,
     doctor,
     evaluate,
     export,
@@ -73,6 +74,7 @@ def options(
 
 app.command("segment")(segment.segment)
 app.command("batch")(batch.batch)
+app.command("denoise")(denoise.denoise)
 app.command("demo")(demo.demo)
 app.add_typer(models.app, name="models")
 app.command("inspect")(inspect.inspect)

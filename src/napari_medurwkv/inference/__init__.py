@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.device import DeviceChoice, choose_device
     from napari_medurwkv.inference.instances import separate_objects
     from napari_medurwkv.inference.intensity import IntensityScale, fit_intensity
+    from napari_medurwkv.inference.restoration import Restoration, restore
     from napari_medurwkv.inference.segmentation import segment
 
 __all__ = [
     "DeviceChoice",
     "IntensityScale",
     "Progress",
+    "Restoration",
     "Segmentation",
     "choose_device",
     "fit_intensity",
+    "restore",
     "segment",
     "separate_objects",
 ]
@@ -30,8 +33,10 @@ __all__ = [
 _HOMES = {
     "DeviceChoice": "device",
     "IntensityScale": "intensity",
+    "Restoration": "restoration",
     "choose_device": "device",
     "fit_intensity": "intensity",
+    "restore": "restoration",
     "segment": "segmentation",
     "separate_objects": "instances",
 }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.io import Image
     from napari_medurwkv.provenance import InputRecord
 
-__all__ = ["segment"]
+__all__ = ["as_image", "as_model", "segment"]
 
 
 def segment(
@@ -102,9 +102,13 @@ def segment(
     """
     started = datetime.datetime.now(datetime.UTC)
     clock = time.perf_counter()
-    picture = _as_image(image, frame)
-    loaded = _as_model(model)
+    picture = as_image(image, frame)
+    loaded = as_model(model)
     card = loaded.card
+    if card.task != "segmentation":
+        raise CheckpointError(
+            f"{card.name} restores images and segments nothing: use 'medurwkv denoise'."
+        )
     check_image(picture, card)
     if instances and card.instances is None:
         raise CheckpointError(
@@ -185,9 +189,10 @@ class _Describing:
         return self._found or self._of(self._image)
 
 
-def _as_image(
+def as_image(
     image: Image | NDArray[Any] | Sequence[Any] | str | Path, frame: int | None
 ) -> Image:
+    """Read what was given as a path, and wrap what was given as an array."""
     from napari_medurwkv.io import (
         Image,
         image_from_array,
@@ -210,7 +215,8 @@ def _as_image(
     return lazy_image(image)
 
 
-def _as_model(model: Model | str | Path) -> Model:
+def as_model(model: Model | str | Path) -> Model:
+    """Load what was given as a name or path."""
     if isinstance(model, (str, Path)):
         from napari_medurwkv.checkpoints import load_model
 
