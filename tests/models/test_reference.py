@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from inspect import signature
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from napari_medurwkv.kernels import bi_wkv
 
 from napari_medurwkv.models import create_model
 
@@ -76,8 +74,6 @@ def _golden() -> list[tuple[str, str, dict[str, Any]]]:
     found = [("vrwkv6_prenorm|64x96", "vrwkv6_tiny", SIXTH | {"out_indices": (1,)})]
     for case, name, config, sizes in cases:
         splits: tuple[int, ...] = (64,) if name == "restore_rwkv" else (16, 32)
-        if "segments" not in signature(bi_wkv).parameters:
-            splits = ()
         for size in sizes:
             found.append((f"{case}|paper|{size}", name, config))
             found += [
@@ -89,8 +85,6 @@ def _golden() -> list[tuple[str, str, dict[str, Any]]]:
 
 def test_every_golden_network_is_tested(references: Any) -> None:
     entries = json.loads((references.folder / "golden.json").read_text())
-    if "segments" not in signature(bi_wkv).parameters:
-        entries = {entry: 0 for entry in entries if "cuda_split" not in entry}
     assert {entry for entry, _, _ in _golden()} == set(entries) - {"op_T6"}
 
 
