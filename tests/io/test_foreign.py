@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from napari_medurwkv.errors import GeometryError, ImageError
+from napari_medurwkv.geometry import Geometry
 from napari_medurwkv.io import (
     METADATA_KEY,
     geometry_from_layer_transform,
@@ -312,3 +313,41 @@ class TestLayersFromNowhere:
         found = geometry_from_layer_transform((3, 4))
         with pytest.raises(GeometryError, match="do not belong"):
             image_from_layer(found, np.ones((4, 3)), rgb=False, name="x")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_layer_of_itk_is_found_in_its_file(tmp_path, suffix):
+    # As napari-itk-io shows it: (z, y, x), spacing, origin and directions of LPS.
+    sitk = pytest.importorskip("SimpleITK")
+    values = np.arange(120, dtype=np.int16).reshape(6, 5, 4)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.5, 0.7, 3.0))
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    image.SetDirection(turn.ravel())
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(image, str(path))
+    found = geometry_from_layer_transform(
+        values.shape,
+        scale=(3.0, 0.7, 0.5),
+        rotate=turn[::-1, ::-1].T,
+        source_path=path,
+        data=values,
+    )
+    assert found.known
+    assert found.origin == "from the file"
+    np.testing.assert_array_equal(found.to_file(values), values.T)
+
+
+def test_conversions_and_copies_in_napari_keep_what_we_know(tmp_path):
+    actions = pytest.importorskip("napari.layers._layer_actions")
+    from napari.components import ViewerModel
+
+    geometry = Geometry.from_affine(np.diag([-1, 1, 2, 1.0]), (4, 5, 6))
+    viewer = ViewerModel()
+    viewer.add_labels(np.ones((6, 5, 4), np.uint8), metadata=layer_metadata(geometry))
+    actions._duplicate_layer(viewer.layers)
+    viewer.layers.selection = {viewer.layers[0]}
+    actions._convert(viewer.layers, "image")
+    for layer in viewer.layers:
+        found = geometry_from_layer_transform(layer.data.shape, metadata=layer.metadata)
+        assert found.file_geometry == geometry

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers._source import layer_source
 
+from napari_medurwkv.widgets import image_picker
 from napari_medurwkv.widgets.image_picker import ImagePicker
 from napari_medurwkv.widgets.reader import read_layers
+
+_spec = importlib.util.spec_from_file_location(
+    "dicoms", Path(__file__).parents[1] / "io/dicoms.py"
+)
+dicoms = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(dicoms)
 
 
 @pytest.fixture
@@ -51,7 +61,13 @@ def test_layer_of_another_reader_is_found_in_its_file(viewer, picker, qtbot, sca
     with layer_source(path=str(scan)):
         viewer.add_image(array, scale=(3, -0.7, -0.5))
     qtbot.waitUntil(lambda: picker.picture is not None)
-    assert "known" in picker.badge.text
+    assert picker.badge.text == "LAS, 0.5 × 0.7 × 3 mm, from the file · known"
+
+
+def test_scale_without_a_file_is_named_as_the_source(viewer, picker, qtbot, volume):
+    viewer.add_image(volume, units="mm", scale=(2, 1, 1))
+    qtbot.waitUntil(lambda: picker.picture is not None)
+    assert picker.badge.text == "2 × 1 × 1 mm, from the layer's scale · assumed"
 
 
 def test_change_of_the_layer_is_noticed(viewer, picker, qtbot, volume):
@@ -86,3 +102,42 @@ def test_unreadable_file_is_said_in_a_sentence(viewer, picker, qtbot, tmp_path):
     picker.open_file(str(path))
     qtbot.waitUntil(lambda: "notes.nii.gz" in picker.open_error)
     assert len(viewer.layers) == 0
+
+
+def test_folder_of_several_series_asks_and_opens_what_was_chosen(
+    viewer, picker, qtbot, tmp_path, monkeypatch
+):
+    dicoms.write_series(tmp_path)
+    dicoms.write_series(tmp_path, dicoms.numbers((3, 7, 8)), series="1.2.5")
+    monkeypatch.setattr(image_picker, "choose_series", lambda error, parent: (2,))
+    picker.open_file(str(tmp_path))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)
+    assert viewer.layers[0].data.shape == (3, 7, 8)
+
+
+def test_tilted_slices_ask_and_stay_marked(
+    viewer, picker, qtbot, tmp_path, monkeypatch
+):
+    folder = dicoms.write_series(tmp_path, places=dicoms.positions(step=(0, 0.6, 2)))
+    asked = []
+    monkeypatch.setattr(
+        image_picker,
+        "take_approximate",
+        lambda error, parent: bool(asked.append(error)),
+    )
+    picker.open_file(str(folder))
+    qtbot.waitUntil(lambda: len(asked) == 1)
+    assert len(viewer.layers) == 0
+    monkeypatch.setattr(image_picker, "take_approximate", lambda error, parent: True)
+    picker.open_file(str(folder))
+    qtbot.waitUntil(lambda: picker.picture is not None)
+    assert "approximate" in picker.badge.text
+    assert "approximate" in viewer.layers[0].name
+    assert "approximate geometry" in picker._notes.text()
+
+
+def test_mask_opens_as_labels(viewer, picker, qtbot, scan):
+    scan.with_name("scan.txt").write_text('1 255 0 0 1 1 1 "Liver"')
+    picker.open_file(str(scan))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)
+    assert type(viewer.layers[0]).__name__ == "Labels"

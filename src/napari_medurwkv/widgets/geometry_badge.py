@@ -41,11 +41,20 @@ class GeometryBadge(QFrame):
         self._say(text, "", None, "")
         self.setVisible(bool(text))
 
-    def show_geometry(self, geometry: Geometry) -> None:
-        """Show orientation and spacing, and whether the image stated them."""
+    def show_geometry(self, geometry: Geometry, origin: str = "") -> None:
+        """Show orientation and spacing, and whether the image stated them.
+
+        Parameters
+        ----------
+        geometry : Geometry
+            Of the image.
+        origin : str
+            Where the knowledge comes from, for layers of other readers.
+        """
+        facts = _facts(geometry) + (f", {origin}" if origin else "")
         if geometry.assumed:
             self._say(
-                _facts(geometry),
+                facts,
                 "assumed",
                 AMBER,
                 "The image does not state its orientation or spacing. The mask will "
@@ -53,7 +62,7 @@ class GeometryBadge(QFrame):
             )
         elif geometry.approximate:
             self._say(
-                _facts(geometry),
+                facts,
                 "approximate",
                 AMBER,
                 f"Loaded although {geometry.approximate}. Sizes and positions are "
@@ -61,7 +70,7 @@ class GeometryBadge(QFrame):
             )
         else:
             self._say(
-                _facts(geometry),
+                facts,
                 "known",
                 GREEN,
                 "The image states its orientation and spacing; a saved mask keeps both "

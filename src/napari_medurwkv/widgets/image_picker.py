@@ -20,6 +20,7 @@ from napari_medurwkv.errors import (
     MedurwkvError,
     SeriesChoiceError,
 )
+from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import (
@@ -252,7 +253,12 @@ class ImagePicker(QWidget):
             self._refuse(outcome.error)
             return
         self._geometry = outcome.value
-        self._badge.show_geometry(outcome.value.export_geometry)
+        snapshot, found = self._snapshot, outcome.value
+        ours = snapshot is not None and METADATA_KEY in snapshot.state["metadata"]
+        # "assumed" is what the badge's mark says already.
+        stated = found.geometry.kind != "none"
+        origin = found.origin if stated and not ours else ""
+        self._badge.show_geometry(found.export_geometry, origin)
         self._notes.setText("\n".join(outcome.value.notes))
         self._notes.setVisible(bool(outcome.value.notes))
         self.picture_changed.emit()
