@@ -31,6 +31,7 @@ LARGEST_CHANGE = 32
 """Voxel sizes further from the working spacing than this factor are a mistake."""
 
 Three = tuple[int, int, int]
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Plan:
         The windows of each working plane.
     planes : tuple of int
         Working planes that the mask depends on, ascending; others are not computed.
+    part : tuple of (int, int)
+        First and end plane, row and column of the image's grid that are wanted.
+    origin : tuple of int
+        Working row and column from which the windows are counted.
     """
 
     axis: int | None
@@ -60,6 +65,13 @@ class Plan:
     working: Three
     grid: WindowGrid
     planes: tuple[int, ...]
+    part: tuple[Range, Range, Range]
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the image is wanted."""
+        return all(p == (0, n) for p, n in zip(self.part, self.native, strict=True))
 
     @property
     def windows(self) -> int:
@@ -118,8 +130,12 @@ class Plan:
         """Return what brings scores back to the image's grid."""
         rows = triangle_taps(self.working[1], self.native[1])
         columns = triangle_taps(self.working[2], self.native[2])
+        if not self.whole:
+            grid, (above, beside) = self.grid, self.origin
+            rows = rows.part(*self.part[1], above, grid.rows.length)
+            columns = columns.part(*self.part[2], beside, grid.columns.length)
         if self.volume and self.resampled:
-            return VolumeSink(self.back(), rows, columns, writer)
+            return VolumeSink(self.back(), rows, columns, writer, self.part[0])
         return RowSink(rows, columns, writer)
 
     def back(self) -> Taps:
@@ -128,8 +144,9 @@ class Plan:
 
     def display_region(self, region: Region) -> tuple[slice, ...]:
         """Return a region as slices of the mask in display order."""
-        rows = slice(region.first, region.end)
-        columns = slice(0, self.native[2])
+        above = self.part[1][0]
+        rows = slice(above + region.first, above + region.end)
+        columns = slice(*self.part[2])
         if self.axis is None:
             return rows, columns
         slices = [rows, columns]
@@ -142,7 +159,12 @@ def _standard(card: ModelCard) -> Standard | None:
     return None if mean is None or std is None else (mean, std)
 
 
-def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:
+def make_plan(
+    geometry: Geometry,
+    card: ModelCard,
+    overlap: float,
+    region: tuple[slice, ...] | None = None,
+) -> Plan:
     """Plan the windows for an image.
 
     Parameters
@@ -153,6 +175,9 @@ def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:
         Names the working spacing, the patch and the stepped axis.
     overlap : float
         Of neighbouring windows.
+    region : tuple of slice, optional
+        What is wanted of the image, per display axis; all by default. Windows and
+        working grid stay those of the whole image, so the mask is the same there.
 
     Returns
     -------
@@ -161,7 +186,8 @@ def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:
     Raises
     ------
     ImageError
-        If the voxel size is too far from what the model works at.
+        If the voxel size is too far from what the model works at, or the region is
+        empty or outside the image.
     MedurwkvError
         If the overlap is out of range.
     """
@@ -173,9 +199,46 @@ def make_plan(geometry: Geometry, card: ModelCard, overlap: float) -> Plan:
     native3, working3 = _planes_first(shape, axis), _planes_first(working, axis)
     volume = card.dimensions == 3
     grid = window_grid(working3[1:], card.patch_size, overlap)
-    planes = range(working3[0])
-    used = linear_taps(working3[0], native3[0]).used().tolist() if volume else planes
-    return Plan(axis, volume, native3, working3, grid, tuple(used))
+    planes, rows, columns = _ranges_first(_ranges(region, shape), axis)
+    above, beside = 0, 0
+    if region is not None:
+        wanted = triangle_taps(working3[1], native3[1]).span(*rows)
+        row_windows, above = grid.rows.part(*wanted)
+        wanted = triangle_taps(working3[2], native3[2]).span(*columns)
+        column_windows, beside = grid.columns.part(*wanted)
+        grid = WindowGrid((row_windows, column_windows))
+    if volume:
+        back = linear_taps(working3[0], native3[0])
+        used = back.part(*planes, 0, working3[0]).used().tolist()
+    else:
+        used = list(range(*planes))
+    return Plan(
+        axis,
+        volume,
+        native3,
+        working3,
+        grid,
+        tuple(used),
+        (planes, rows, columns),
+        (above, beside),
+    )
+
+
+def _ranges(
+    region: tuple[slice, ...] | None, shape: tuple[int, ...]
+) -> tuple[Range, ...]:
+    """First and end point of a region per display axis."""
+    if region is None:
+        return tuple((0, n) for n in shape)
+    if len(region) != len(shape) or any(s.step not in (None, 1) for s in region):
+        raise ImageError(
+            f"The region has {len(region)} axes and the image {len(shape)}; give one "
+            "slice without steps per axis."
+        )
+    ranges = tuple(s.indices(n)[:2] for s, n in zip(region, shape, strict=True))
+    if any(first >= end for first, end in ranges):
+        raise ImageError("The region holds no point of the image; choose another.")
+    return ranges
 
 
 def _working_shape(
@@ -214,3 +277,12 @@ def _planes_first(shape: tuple[int, ...], axis: int | None) -> Three:
         return 1, shape[0], shape[1]
     rows, columns = (n for i, n in enumerate(shape) if i != axis)
     return shape[axis], rows, columns
+
+
+def _ranges_first(
+    ranges: tuple[Range, ...], axis: int | None
+) -> tuple[Range, Range, Range]:
+    if axis is None:
+        return (0, 1), ranges[0], ranges[1]
+    rows, columns = (r for i, r in enumerate(ranges) if i != axis)
+    return ranges[axis], rows, columns

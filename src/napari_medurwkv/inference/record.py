@@ -92,6 +92,8 @@ def make_record(facts: RunFacts) -> RunRecord:
                 "image_grid": list(plan.native),
                 "working_grid": list(plan.working),
                 "windows": plan.windows,
+                # Planes, rows and columns of the image's grid that were wanted.
+                "region": None if plan.whole else [list(r) for r in plan.part],
             },
             "device_path": (
                 f"{facts.choice.device}: {facts.choice.description}",

@@ -53,6 +53,19 @@ class Taps:
         part = self.index[first:end]
         return int(part.min()), int(part.max()) + 1
 
+    def part(self, first: int, end: int, origin: int, inputs: int) -> Taps:
+        """Keep outputs [first, end) of an input that begins at `origin`.
+
+        Parameters
+        ----------
+        first, end : int
+            Outputs that become 0, 1, ...
+        origin, inputs : int
+            First point of the input that is there, and how many there are.
+        """
+        index, weight = self.index[first:end], self.weight[first:end]
+        return Taps(index - origin, weight, inputs)
+
     def used(self) -> NDArray[np.int64]:
         """Return the input points that any output is made from, ascending."""
         used: NDArray[np.int64] = np.unique(self.index)

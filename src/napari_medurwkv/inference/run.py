@@ -94,7 +94,7 @@ class Run:
         ring = Ring(plan.grid, len(card.output_values))
         writer = self._writer(decision, instances, ring)
         sink = plan.sink(writer)
-        values = None if plan.resampled else decision.direct
+        values = decision.direct if plan.whole and not plan.resampled else None
 
         bands: Iterable[tuple[int, int, Tensor]] = self._bands(source, False)
         ahead: Ahead[tuple[int, int, Tensor]] | None = None
@@ -138,16 +138,19 @@ class Run:
     def _writer(
         self, decision: Decision, instances: bool, ring: Ring
     ) -> LabelWriter | InstanceWriter:
-        out = MaskPlanes(self._labels, self._plan.axis)
+        plan = self._plan
+        out = MaskPlanes(self._labels, plan.axis, plan.part[1], plan.part[2])
         recipe = self._model.card.instances
         if instances and recipe is not None:
             return InstanceWriter(out, decision, recipe, lambda: ring.sound)
         return LabelWriter(out, decision, lambda: ring.sound)
 
     def _bands(self, source: Source, pinned: bool) -> Iterator[tuple[int, int, Tensor]]:
-        for plane in self._plan.planes:
-            grid = self._plan.grid
-            for row, band in bands_of_plane(source, plane, grid, pinned=pinned):
+        plan = self._plan
+        for plane in plan.planes:
+            for row, band in bands_of_plane(
+                source, plane, plan.grid, origin=plan.origin, pinned=pinned
+            ):
                 yield plane, row, band
 
     def _windows(

@@ -46,6 +46,7 @@ def segment(
     instances: bool = False,
     tta: bool = False,
     frame: int | None = None,
+    region: tuple[slice, ...] | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
     keep_partial: bool = False,
@@ -76,6 +77,10 @@ def segment(
         Test-time augmentation: average each window over its four mirror images.
     frame : int, optional
         Which frame of a 4D file.
+    region : tuple of slice, optional
+        Part of the image, one slice per display axis. The mask is there what it is
+        without `region`, but only the windows that reach into it are computed; the
+        rest of the mask is 0.
     progress : callable, optional
         Called with a `Progress` after each window.
     cancel : callable, optional
@@ -116,7 +121,7 @@ def segment(
             "a model that can."
         )
     chosen_overlap = card.overlap if overlap is None else overlap
-    plan = make_plan(picture.geometry, card, chosen_overlap)
+    plan = make_plan(picture.geometry, card, chosen_overlap, region)
     shape = tuple(picture.geometry.display_shape)
     dtype = np.dtype(np.int32) if instances else label_dtype(card)
     labels = np.zeros(shape, dtype) if out is None else check_out(out, shape, dtype)

@@ -56,18 +56,28 @@ class MaskPlanes:
         zarr.
     axis : int or None
         Display axis that counts planes; None for a picture.
+    rows, columns : tuple of int
+        First and end row and column of the part that is written; rows are counted from
+        there.
     """
 
-    def __init__(self, mask: Any, axis: int | None) -> None:
+    def __init__(
+        self,
+        mask: Any,
+        axis: int | None,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+    ) -> None:
         self._mask = mask
         self._axis = axis
-        shape = list(mask.shape)
-        planes = 1 if axis is None else shape.pop(axis)
-        self.shape = (planes, *shape)
+        self._row = rows[0]
+        self._columns = slice(*columns)
+        planes = 1 if axis is None else mask.shape[axis]
+        self.shape = (planes, rows[1] - rows[0], columns[1] - columns[0])
 
     def put(self, plane: int, first: int, end: int, labels: NDArray[Any]) -> None:
         """Write rows [first, end) of a plane."""
-        index: list[Any] = [slice(first, end), slice(None)]
+        index: list[Any] = [slice(self._row + first, self._row + end), self._columns]
         if self._axis is not None:
             index.insert(self._axis, plane)
         self._mask[tuple(index)] = labels
@@ -252,8 +262,10 @@ class RowSink:
             self._held, self._first, self._made = None, 0, 0
         else:
             needed = self._rows.span(made, made + 1)[0]
-            self._held = scores[:, max(0, needed - start) :].clone()
-            self._first, self._made = max(needed, start), made
+            # Where a part is wanted, its first row may not have come yet.
+            keep = min(max(needed, start), end)
+            self._held = scores[:, keep - start :].clone()
+            self._first, self._made = keep, made
         return final
 
 
@@ -268,16 +280,26 @@ class VolumeSink:
         From the working grid to the image's grid.
     writer : Writer
         Takes the scores there.
+    part : tuple of int, optional
+        First and end plane of the image's grid that are wanted; all by default.
     """
 
-    def __init__(self, planes: Taps, rows: Taps, columns: Taps, writer: Writer) -> None:
+    def __init__(
+        self,
+        planes: Taps,
+        rows: Taps,
+        columns: Taps,
+        writer: Writer,
+        part: tuple[int, int] | None = None,
+    ) -> None:
+        first, self._end = (0, planes.outputs) if part is None else part
         self._planes = planes
         self._rows = rows
         self._columns = columns
         self._writer = writer
         self._parts: list[Tensor] = []
         self._held: dict[int, Tensor] = {}
-        self._made = 0
+        self._made = first
 
     @property
     def held(self) -> int:
@@ -292,7 +314,7 @@ class VolumeSink:
         device = scores.device
         self._held[plane] = torch.cat([p.to(device) for p in self._parts], dim=1)
         self._parts = []
-        made = self._planes.ready(plane + 1)
+        made = max(self._made, min(self._planes.ready(plane + 1), self._end))
         final: list[Region] = []
         for k in range(self._made, made):
             mix = torch.zeros_like(self._held[plane])
@@ -302,7 +324,7 @@ class VolumeSink:
             mix = resample(mix, self._columns, 2)
             final += self._writer.write(k, 0, self._rows.outputs, mix)
         self._made = made
-        if made < self._planes.outputs:
+        if made < self._end:
             needed = min(i for i, _ in self._planes.pairs(made))
             for i in [i for i in self._held if i < needed]:
                 del self._held[i]

@@ -241,7 +241,12 @@ def _channels_first(values: Any, rgb: bool, scale: IntensityScale) -> Tensor:
 
 
 def bands_of_plane(
-    source: Source, plane: int, grid: WindowGrid, *, pinned: bool = False
+    source: Source,
+    plane: int,
+    grid: WindowGrid,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    pinned: bool = False,
 ) -> Iterator[tuple[int, Tensor]]:
     """Give the rows that the windows of each row position need.
 
@@ -255,6 +260,8 @@ def bands_of_plane(
         Number of the working plane.
     grid : WindowGrid
         Its windows.
+    origin : tuple of int
+        Row and column of the plane from which the windows are counted.
     pinned : bool
         Whether the rows shall lie where CUDA can fetch them without being waited for.
 
@@ -267,7 +274,10 @@ def bands_of_plane(
     """
     rows, columns = grid.rows.reflection(), grid.columns.reflection()
     for row in range(len(grid.rows.starts)):
-        band = source.rows(plane, *grid.rows.covered(row))
+        first, end = grid.rows.covered(row)
+        band = source.rows(plane, origin[0] + first, origin[0] + end)
+        if band.shape[2] != grid.columns.length:
+            band = band.narrow(2, origin[1], grid.columns.length)
         if rows is not None:
             band = band.index_select(1, torch.from_numpy(rows))
         if columns is not None:

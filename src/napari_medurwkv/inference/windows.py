@@ -59,6 +59,28 @@ class AxisWindows:
             return self.length
         return self.starts[window + 1]
 
+    def part(self, first: int, end: int) -> tuple[AxisWindows, int]:
+        """Keep the windows that reach into pixels [first, end).
+
+        Returns
+        -------
+        windows : AxisWindows
+            Counted from the first pixel that any of them covers. At [first, end) their
+            shares still add up to 1; beside it they do not.
+        origin : int
+            That first pixel.
+        """
+        covered = [self.covered(i) for i in range(len(self.starts))]
+        kept = [i for i, (a, b) in enumerate(covered) if a < end and b > first]
+        origin, last = covered[kept[0]][0], covered[kept[-1]][1]
+        windows = AxisWindows(
+            last - origin,
+            self.patch,
+            tuple(self.starts[i] - origin for i in kept),
+            tuple(self.weights[i] for i in kept),
+        )
+        return windows, origin
+
     def reflection(self) -> NDArray[np.int64] | None:
         """Return, for a window larger than the image, where each pixel comes from.
 
