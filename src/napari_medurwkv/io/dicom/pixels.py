@@ -68,7 +68,10 @@ def read_pixels(slices: Sequence[Slice]) -> NDArray[Any]:
             raise ImageError(
                 f"{one.file.path} holds pixels of another kind than its series."
             )
-        values[index] = _rescaled(one, ready, values.dtype)
+        scaled = _rescaled(one, ready, values.dtype)
+        if scaled.dtype != values.dtype:
+            values = values.astype(scaled.dtype)  # the first that needs more bits
+        values[index] = scaled
     if values is None:
         raise ImageError(f"{first.path} holds no pixels.")
     return values
@@ -139,38 +142,37 @@ def _meaning(one: Slice, frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def _common_type(slices: Sequence[Slice], stored: np.dtype[Any]) -> np.dtype[Any]:
-    """Find the type that holds the intensities of all slices."""
+    """Choose the type that the intensities of all slices start with."""
     scales = {(one.slope, one.intercept) for one in slices}
     tables = any(one.file.dataset.get("ModalityLUTSequence") for one in slices)
     if scales == {(1.0, 0.0)} and not tables:
         return stored
     whole = all(s == int(s) and i == int(i) for s, i in scales) and not tables
-    if stored.kind not in "iu" or not whole:
+    if stored.kind not in "iu" or not whole or stored.itemsize > 4:
         return np.dtype(np.float32 if stored.itemsize <= 2 else np.float64)
-    limits = np.iinfo(stored)
-    bits = int(number(slices[0].file.dataset, "BitsStored") or limits.bits)
-    low, high = limits.min, limits.max
-    if 0 < bits < limits.bits:
-        low, high = (
-            (-(1 << bits - 1), (1 << bits - 1) - 1) if low else (0, (1 << bits) - 1)
-        )
-    ends = [s * end + i for s, i in scales for end in (low, high)]
-    for kind in (np.int16, np.int32):
-        if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
-            return np.dtype(kind)
-    return np.dtype(np.float64)
+    return np.dtype(np.int16)
 
 
 def _rescaled(one: Slice, frame: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Apply a slice's own scale; whole numbers come in the smallest type from `kind`.
+
+    A 16-bit file whose intercept is -1024 seldom uses all that this could give.
+    """
     if one.file.dataset.get("ModalityLUTSequence"):
         table = library("pydicom.pixels").apply_modality_lut(frame, one.file.dataset)
         return np.asarray(table, kind)
-    if (one.slope, one.intercept) == (1.0, 0.0) or frame.ndim == 3:
+    if (one.slope, one.intercept) == (1.0, 0.0) and frame.dtype == kind:
+        return frame
+    if frame.ndim == 3:  # colours have no scale
         return np.asarray(frame, kind)
     if kind.kind == "f":
         return (frame.astype(np.float64) * one.slope + one.intercept).astype(kind)
-    scaled = frame.astype(kind) * kind.type(one.slope) + kind.type(one.intercept)
-    return np.asarray(scaled, kind)
+    scaled = frame.astype(np.int64) * int(one.slope) + int(one.intercept)
+    low, high = int(scaled.min()), int(scaled.max())
+    for wider in (kind, np.dtype(np.int32), np.dtype(np.int64)):
+        if np.iinfo(wider).min <= low and high <= np.iinfo(wider).max:
+            return scaled.astype(wider)
+    return scaled
 
 
 def _undecodable(path: Path, error: Exception) -> ImageError:
