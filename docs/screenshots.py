@@ -112,9 +112,11 @@ def photograph(folder: Path) -> None:
     studio.widget.show_panel(studio.widget.export)
     studio.widget.export.choose(layer)
     studio.until(lambda: studio.widget.export.ready)
-    studio.widget.export.target.setText("~/brain_mask.nii.gz")
+    studio.widget.export.formats.choose(["nifti", "seg-nrrd", "stl", "csv"])
+    studio.widget.export.target.setText("~/brain_mask")
     studio.shoot(
-        "export", "Export writes the mask on its image's grid, with a record beside it."
+        "export",
+        "Export: the formats that fit, the files that will be written, one button.",
     )
 
     studio.widget.show_panel(panel)

@@ -19,6 +19,7 @@ CORE = [
             "checkpoints",
             "correction",
             "errors.py",
+            "export",
             "geometry.py",
             "inference",
             "io",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -178,3 +179,24 @@ def test_equal_masks_are_equal_files(suffix, tmp_path):
     first = write_labels(tmp_path / f"a{suffix}", mask, geometry)
     second = write_labels(tmp_path / f"b{suffix}", mask, geometry)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_nifti_2_stays_only_where_it_is_needed(tmp_path):
+    """ITK reads no NIfTI-2, and most such files say nothing that NIfTI-1 cannot."""
+    for name, corner, kind in (
+        ("plain", 12.5, nib.Nifti1Image),
+        ("precise", 12.123456789, nib.Nifti2Image),
+    ):
+        affine = np.diag([2.0, 2.0, 2.5, 1.0])
+        affine[0, 3] = corner
+        image = nib.Nifti2Image(np.zeros((4, 5, 6), np.int16), affine)
+        image.set_sform(affine, 1)
+        nib.save(image, tmp_path / f"{name}.nii")
+        read = read_image(tmp_path / f"{name}.nii")
+        mask = write_labels(
+            tmp_path / f"{name}_mask.nii",
+            np.ones(read.array.shape, np.uint8),
+            read.geometry,
+        )
+        assert type(nib.load(mask)) is kind, name
+        np.testing.assert_array_equal(nib.load(mask).affine, affine)

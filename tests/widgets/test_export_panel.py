@@ -156,6 +156,14 @@ def test_several_formats_with_one_button(panel, labels, qtbot, tmp_path):
     assert panel._files.text().count("(replaces)") == len(planned)
 
 
+def test_the_folder_is_written_short(panel, labels, qtbot):
+    qtbot.waitUntil(lambda: panel.ready)
+    panel.target.setText("~/scans/mask")
+    assert panel._files.text().startswith("In ~/scans:\nmask.nii.gz")
+    panel.target.setText("~/mask")
+    assert panel._files.text().startswith("In ~:\n")
+
+
 def test_options_are_shown_where_they_matter(panel, labels, qtbot):
     qtbot.waitUntil(lambda: panel.ready)
     panel.formats.choose(["nifti"])

@@ -11,6 +11,7 @@ from napari_medurwkv.errors import GeometryError, ImageError, OutputError
 from napari_medurwkv.geometry import Geometry, SourceInfo
 from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.nifti_header import (
+    NIFTI1_SIZE,
     NiftiFile,
     empty_header,
     open_nifti,
@@ -50,6 +51,7 @@ GEOMETRY_FIELDS = (
     "xyzt_units",
 )
 LABEL_INTENT = 1002
+MOST_NIFTI1 = 2**15 - 1
 # Read in pieces: GzipFile.readinto goes through a bytes object of the size asked for.
 CHUNK = 1 << 22
 
@@ -136,7 +138,7 @@ def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray
         shape = source.shape
         if any(n > 1 for n in shape[3:]):
             shape = shape[:3]  # one frame
-        header = empty_header(origin)
+        header = _header_for(origin, shape)
         header.set_data_shape(shape)
         for name in GEOMETRY_FIELDS:
             header[name] = origin[name]
@@ -192,6 +194,22 @@ def _write_content(stream: Any, header: Any, array: NDArray[Any]) -> None:
     disk_type = array.dtype.newbyteorder(header.endianness)
     for piece in np.moveaxis(array, -1, 0):
         stream.write(piece.astype(disk_type).tobytes(order="F"))
+
+
+def _header_for(origin: Any, shape: tuple[int, ...]) -> Any:
+    """Make the empty header of a mask: NIfTI-1 wherever that says the same.
+
+    ITK, and so 3D Slicer and ITK-SNAP, reads no NIfTI-2; few such images need it.
+    """
+    header = empty_header(origin)
+    if header["sizeof_hdr"] == NIFTI1_SIZE or max(shape) > MOST_NIFTI1:
+        return header
+    simple = empty_header()
+    for name in GEOMETRY_FIELDS:
+        simple[name] = origin[name]
+    # NIfTI-1 stores single precision; where that moved anything, NIfTI-2 stays.
+    exact = all(np.array_equal(simple[n], origin[n]) for n in GEOMETRY_FIELDS)
+    return empty_header() if exact else header
 
 
 def _raster_affine(geometry: Geometry) -> NDArray[np.float64]:

@@ -164,7 +164,16 @@ def listed(plan: ExportPlan) -> str:
     for path in plan.paths:
         name = path.name.replace("VALUE_NAME", "<value>_<class>")
         names.append(f"{name} (replaces)" if path in existing else name)
-    return f"In {plan.stem.parent}:\n" + "\n".join(names)
+    return f"In {_at_home(plan.stem.parent)}:\n" + "\n".join(names)
+
+
+def _at_home(folder: Path) -> str:
+    """Write a folder as people do who are at home in it."""
+    try:
+        inside = folder.relative_to(Path.home())
+    except ValueError:
+        return str(folder)
+    return "~" if inside == Path() else f"~/{inside.as_posix()}"
 
 
 def edits_text(changed: int | None) -> str:
