@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = ["KNOWN", "code_text", "segment_terms"]
 
-ANATOMY = CodedConcept(value="123037004", meaning="Anatomical Structure")
-TISSUE = CodedConcept(value="85756007", meaning="Tissue")
-ABNORMAL = CodedConcept(value="49755003", meaning="Morphologically Altered Structure")
+ANATOMY = CodedConcept(scheme="SCT", value="123037004", meaning="Anatomical Structure")
+TISSUE = CodedConcept(scheme="SCT", value="85756007", meaning="Tissue")
+ABNORMAL = CodedConcept(
+    scheme="SCT", value="49755003", meaning="Morphologically Altered Structure"
+)
 
 KNOWN: dict[str, tuple[CodedConcept, CodedConcept]] = {
-    name: (category, CodedConcept(value=value, meaning=meaning))
+    name: (category, CodedConcept(scheme="SCT", value=value, meaning=meaning))
     for category, rows in (
         (
             ANATOMY,
