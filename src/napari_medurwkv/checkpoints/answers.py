@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_medurwkv.checkpoints.card import ModelCard, describe_problems
+from napari_medurwkv.checkpoints.card import (
+    IntensityRecipe,
+    ModelCard,
+    describe_problems,
+)
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.checkpoints.identify import Identity
 
-__all__ = ["Answers", "Question", "assumed_card", "questions"]
+__all__ = ["Answers", "Question", "assumed_card", "assumed_recipe", "questions"]
 
 IMAGENET = {
     "scale": "dtype",
@@ -259,6 +263,11 @@ def assumed_card(
         raise CheckpointError(
             f"The card of {path.name} is not valid: {describe_problems(error)}."
         ) from error
+
+
+def assumed_recipe(identity: Identity) -> IntensityRecipe:
+    """Return how intensities are scaled for a network that came without a card."""
+    return IntensityRecipe.model_validate(_recipe(_intensity(identity), ""))
 
 
 def _outputs(identity: Identity) -> str:

@@ -23,6 +23,7 @@ from napari_medurwkv.cli.answers import (
     answers_from,
 )
 from napari_medurwkv.cli.options import AsJson, Overwrite
+from napari_medurwkv.cli.rank import rank
 from napari_medurwkv.cli.streams import (
     add_row,
     cancel_on_interrupt,
@@ -223,6 +224,9 @@ def get(
         )
     how = "as published" if fetched.verified else "no published digest to compare"
     say(f"{fetched.path}, SHA-256 {fetched.sha256} ({how}).")
+
+
+app.command("rank")(rank)
 
 
 def _describe(entry: CatalogueEntry) -> dict[str, Any]:
