@@ -603,3 +603,36 @@ def test_digest_is_of_all_files(tmp_path):
     data.WindowCenter = 40
     dicoms.save(data, folder / "IMs_004.dcm")
     assert first != source_sha256(read_image(folder).geometry.source)
+
+
+def test_a_decoder_that_panics_is_a_damaged_file(tmp_path, monkeypatch):
+    # Decoders written in Rust raise what is no Exception.
+    class PanicException(BaseException):
+        pass
+
+    def panic(*args, **options):
+        raise PanicException("index out of bounds")
+
+    path = dicoms.save(
+        dicoms.make_slice(dicoms.numbers((5, 6)), (0, 0, 0)), tmp_path / "a"
+    )
+    import pydicom.pixels
+
+    monkeypatch.setattr(pydicom.pixels, "iter_pixels", panic)
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(path)
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pydicom.pixels, "iter_pixels", stop)
+    with pytest.raises(KeyboardInterrupt):
+        read_image(path)
+
+
+def test_jpeg_ls_that_is_cut_off_does_not_hang(tmp_path):
+    content = (PYDICOM / "MR_small_jpeg_ls_lossless.dcm").read_bytes()
+    path = tmp_path / "a.dcm"
+    path.write_bytes(content[: int(0.97 * len(content))])
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(path)

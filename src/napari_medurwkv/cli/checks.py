@@ -70,7 +70,7 @@ def examine() -> Iterator[Check]:
         yield _check_kernels()
         yield from _check_checkpoints()
     yield from _check_window()
-    yield _check_training()
+    yield from _check_extras()
 
 
 def _system() -> str:
@@ -237,14 +237,25 @@ def _check_napari() -> Check:
     return Check("napari", "ok", version)
 
 
-def _check_training() -> Check:
+def _check_extra(title: str, extra: str, packages: tuple[str, ...]) -> Check:
+    """Look for the packages of an extra; nothing is imported."""
     missing = []
-    for name in ("lightning", "monai", "PyYAML"):
+    for name in packages:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        fix = 'pip install "napari-medurwkv[train]"'
-        return Check("Training", "note", f"{', '.join(missing)} not installed", fix)
-    return Check("Training", "ok", "lightning, monai and PyYAML are installed")
+        fix = f'pip install "napari-medurwkv[{extra}]"'
+        return Check(title, "note", f"{', '.join(missing)} not installed", fix)
+    verb = "is" if len(packages) == 1 else "are"
+    *most, last = packages
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return Check(title, "ok", f"{listed} {verb} installed")
+
+
+def _check_extras() -> Iterator[Check]:
+    codecs = ("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm")
+    yield _check_extra("DICOM", "dicom", ("pydicom", "highdicom", *codecs))
+    yield _check_extra("OME-Zarr", "zarr", ("zarr",))
+    yield _check_extra("Training", "train", ("lightning", "monai", "PyYAML"))

@@ -34,6 +34,9 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 DEFLATED = "1.2.840.10008.1.2.1.99"
 # Decoded by GDCM: pyjpegls 1.5 never comes back from a truncated stream.
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+# Of all that is no Exception only these are no decoder's doing; a panic of one that is
+# written in Rust is neither.
+STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 CHUNK = 1 << 20
 MOST_FRAMES = 100_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
-from napari_medurwkv.io.dicom.header import DEFLATED, JPEG_LS, number, text
+from napari_medurwkv.io.dicom.header import DEFLATED, JPEG_LS, STOPS, number, text
 from napari_medurwkv.io.dicom.library import library, quiet
 from napari_medurwkv.io.limits import check_claim
 
@@ -84,9 +84,9 @@ def _decoded(slices: Sequence[Slice]) -> Iterator[tuple[Slice, NDArray[Any]]]:
             try:
                 frames = _frames(file, [one.frame or 0 for one in members])
                 yield from zip(members, frames, strict=True)
-            except (ImageError, MemoryError):
+            except (ImageError, MemoryError, *STOPS):
                 raise
-            except Exception as error:  # decoders of hostile files raise anything
+            except BaseException as error:  # decoders of hostile files raise anything
                 raise _undecodable(file.path, error) from error
 
 
@@ -175,7 +175,7 @@ def _rescaled(one: Slice, frame: NDArray[Any], kind: np.dtype[Any]) -> NDArray[A
     return scaled
 
 
-def _undecodable(path: Path, error: Exception) -> ImageError:
+def _undecodable(path: Path, error: BaseException) -> ImageError:
     said = str(error)
     if "all missing dependencies" in said or "does not support" in said:
         return ImageError(

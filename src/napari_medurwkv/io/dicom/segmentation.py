@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo
-from napari_medurwkv.io.dicom.header import JPEG_LS, open_dicom, text
+from napari_medurwkv.io.dicom.header import JPEG_LS, STOPS, open_dicom, text
 from napari_medurwkv.io.dicom.library import library, quiet
 from napari_medurwkv.io.image import Image
 from napari_medurwkv.io.label_names import LabelName, default_color
@@ -65,9 +65,9 @@ def read_segmentation(path: Path) -> Image:
                 for number in file.segment_numbers
                 if int(number) > 0
             )
-        except MemoryError:
+        except (MemoryError, *STOPS):
             raise
-        except Exception as error:  # highdicom checks as it goes along
+        except BaseException as error:  # highdicom checks as it goes along
             raise ImageError(
                 f"{path} cannot be read as a mask: {_why(error)}"
             ) from error
@@ -139,7 +139,7 @@ def _color(segment: Any, value: int) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """Say what highdicom found, without its words: they may quote the file."""
     said = str(error).lower()
     if "overlap" in said:
