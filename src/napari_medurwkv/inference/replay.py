@@ -47,7 +47,8 @@ class Replay:
                 function(self._input)
         torch.cuda.current_stream(batch.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads go on reading and pinning memory meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = function(self._input)
 
     @property
