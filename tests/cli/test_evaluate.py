@@ -129,10 +129,12 @@ def test_a_table_is_written_safely(medurwkv, reference, tmp_path):
     words = ("evaluate", reference, reference, "--csv", table)
     medurwkv(*words)
     header, one, two, mean = table.read_text().splitlines()
-    assert header.startswith("class,dice,iou,predicted,expected,hd95_mm,nsd,assd_mm")
-    assert one.startswith("1,1.0,1.0,")
-    assert two.startswith("2,1.0,1.0,")
-    assert mean.startswith("mean,1.0,1.0,")
+    assert header.startswith(
+        "class,name,dice,iou,predicted,expected,hd95_mm,nsd,assd_mm"
+    )
+    assert one.startswith("1,,1.0,1.0,")
+    assert two.startswith("2,,1.0,1.0,")
+    assert mean.startswith("mean,,1.0,1.0,")
     assert "exists already" in medurwkv(*words, code=1).stderr
     medurwkv(*words, "--overwrite")
 
@@ -148,3 +150,12 @@ def test_resampling_is_done_only_when_asked_for(medurwkv, reference, tmp_path):
     assert document["resampled"]
     assert document["mean_dice"] == 1
     assert "nearest voxel" in answer.stderr
+
+
+def test_classes_are_named_where_a_file_names_them(medurwkv, reference, tmp_path):
+    names = {"labels": [{"value": 1, "name": "liver"}, {"value": 2, "name": "spleen"}]}
+    (tmp_path / "reference.json").write_text(json.dumps(names))
+    answer = medurwkv("evaluate", reference, reference)
+    assert "1 liver" in answer.stdout
+    document = json.loads(medurwkv("evaluate", reference, reference, "--json").stdout)
+    assert [entry["name"] for entry in document["classes"]] == ["liver", "spleen"]

@@ -84,8 +84,10 @@ def evaluate(
         instances=instances,
     )
     unit = f"{geometry.unit}{'²' if geometry.ndim == 2 else '³'}"
+    names = {c.value: c.name for c in expected.classes or predicted.classes}
     if csv_file is not None:
-        write_text_safely(csv_file, _csv(result, geometry.unit), overwrite=overwrite)
+        table = _csv(result, geometry.unit, names)
+        write_text_safely(csv_file, table, overwrite=overwrite)
         say(f"Wrote {csv_file}.")
     if as_json:
         document = {
@@ -96,9 +98,10 @@ def evaluate(
             "length_unit": geometry.unit,
             "tolerance": tolerance,
         }
-        show_json(document | _describe(result))
+        show_json(document | _describe(result, names))
         return
-    _show(result, prediction, reference, unit, lengths, instances=instances)
+    title = f"{prediction.name} against {reference.name}"
+    _show(result, title, names, unit, lengths, instances=instances)
 
 
 def _on_one_grid(
@@ -122,13 +125,16 @@ def _on_one_grid(
     return moved, True
 
 
-def _describe(result: Comparison) -> dict[str, Any]:
+def _describe(result: Comparison, names: dict[int, str]) -> dict[str, Any]:
     """Describe a comparison for programs: null where a measure has no finite value."""
     from napari_medurwkv.measure.comparison import MEASURES
 
     classes = []
     for row in result.rows:
-        fields = asdict(row.overlap) | row.values | {"hd": row.surface.hd}
+        name = names.get(row.overlap.value, "")
+        fields = (
+            {"name": name} | asdict(row.overlap) | row.values | {"hd": row.surface.hd}
+        )
         fields |= {
             f"lesions_{name}": count for name, count in asdict(row.lesions).items()
         }
@@ -146,9 +152,9 @@ def _describe(result: Comparison) -> dict[str, Any]:
     }
 
 
-def _csv(result: Comparison, unit: str) -> str:
+def _csv(result: Comparison, unit: str, names: dict[int, str]) -> str:
     """Write one row a class and one for the mean; empty where there is no value."""
-    described = _describe(result)
+    described = _describe(result, names)
     with_unit = ("hd", "hd95", "assd")
     named = {
         key: f"{key}_{unit}" if key in with_unit else key
@@ -156,9 +162,8 @@ def _csv(result: Comparison, unit: str) -> str:
         for key in row
     }
     stream = io.StringIO(newline="")
-    table = csv.DictWriter(
-        stream, ["class", *list(named.values())[1:]], lineterminator="\n"
-    )
+    columns = [column for key, column in named.items() if key != "value"]
+    table = csv.DictWriter(stream, ["class", *columns], lineterminator="\n")
     table.writeheader()
     for row in described["classes"]:
         cells = {named[key]: value for key, value in row.items() if key != "value"}
@@ -171,14 +176,14 @@ def _csv(result: Comparison, unit: str) -> str:
 
 def _show(
     result: Comparison,
-    prediction: Path,
-    reference: Path,
+    title: str,
+    names: dict[int, str],
     unit: str,
     lengths: str,
     *,
     instances: bool,
 ) -> None:
-    table = Table(title=Text(f"{prediction.name} against {reference.name}"))
+    table = Table(title=Text(title))
     table.add_column("Objects" if instances else "Class")
     things = "objects" if instances else "lesions"
     headings = (
@@ -196,7 +201,9 @@ def _show(
     for row in result.rows:
         add_row(
             table,
-            "all together" if instances else str(row.overlap.value),
+            "all together"
+            if instances
+            else f"{row.overlap.value} {names.get(row.overlap.value, '')}".rstrip(),
             f"{row.overlap.dice:.4f}",
             f"{row.overlap.iou:.4f}",
             _number(row.surface.hd95, ".3f"),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StructureMeasure", "length_unit", "measure_structures"]
 
+SMALL = 2**20
+"""Values below are looked up in a table, which is far faster than a search."""
+
 
 @dataclass(frozen=True, slots=True)
 class StructureMeasure:
@@ -161,11 +164,24 @@ def _structures(
     labels: NDArray[Any], values: list[int]
 ) -> Iterator[tuple[int, tuple[slice, ...] | None, NDArray[np.bool_]]]:
     """Cut out each structure: its box in the mask, and what of the box is inside."""
-    dense = np.searchsorted(values, labels).astype(np.int32) + 1
-    dense[labels == 0] = 0
+    dense = _numbered(labels, values)
     boxes = ndimage.find_objects(dense, max_label=len(values))
     for number, (value, box) in enumerate(zip(values, boxes, strict=True), start=1):
         if box is None:
             yield value, None, np.zeros((1,) * labels.ndim, bool)
         else:
             yield value, box, dense[box] == number
+
+
+def _numbered(labels: NDArray[Any], values: list[int]) -> NDArray[np.int32]:
+    """Replace values by their ranks, from 1; 0 stays."""
+    highest = max(values, default=0)
+    if labels.dtype.kind == "u" and highest < SMALL:
+        ranks = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        ranks[[v for v in values if v < len(ranks)]] = [
+            rank for rank, v in enumerate(values, start=1) if v < len(ranks)
+        ]
+        return np.asarray(ranks[labels])
+    dense = np.searchsorted(values, labels).astype(np.int32) + 1
+    dense[labels == 0] = 0
+    return dense
