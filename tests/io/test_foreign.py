@@ -351,3 +351,17 @@ def test_conversions_and_copies_in_napari_keep_what_we_know(tmp_path):
     for layer in viewer.layers:
         found = geometry_from_layer_transform(layer.data.shape, metadata=layer.metadata)
         assert found.file_geometry == geometry
+
+
+def test_a_layer_of_a_zarr_folder_is_not_read_again(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr/.zattrs").write_text("{}")
+    found = geometry_from_layer_transform(
+        (6, 5, 4),
+        scale=(2, 1, 1),
+        units=["um"] * 3,
+        source_path=tmp_path / "a.zarr",
+        data=np.ones((6, 5, 4)),
+    )
+    assert found.geometry.unit == "um"
+    assert found.notes == ()

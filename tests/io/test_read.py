@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,14 @@ def test_reading_needs_no_window():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_readers_imports_no_library_of_a_format():
+    code = (
+        "import sys, napari_medurwkv.io, napari_medurwkv.io.dicom; "
+        "heavy = {'pydicom', 'highdicom', 'nrrd', 'zarr', 'nibabel', 'tifffile', 'PIL',"
+        " 'SimpleITK', 'gdcm'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import Geometry, SourceInfo
+from napari_medurwkv.io.identify import identify
 from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.match import matching_turns
 from napari_medurwkv.io.read import read_image
@@ -182,7 +183,7 @@ def geometry_from_layer_transform(
         found = _of_file(shape, Path(source_path), data)
         if isinstance(found, LayerGeometry):
             return found
-        notes = (found,)
+        notes = (found,) if found else ()
     return _of_scale(
         shape, _linear(len(shape), scale, rotate, shear, affine), units, notes
     )
@@ -242,8 +243,12 @@ def _of_metadata(shape: tuple[int, ...], block: object) -> LayerGeometry:
 def _of_file(
     shape: tuple[int, ...], path: Path, data: NDArray[Any]
 ) -> LayerGeometry | str:
-    """Find the layer in its file, or say why it is not there."""
+    """Find the layer in its file, or say why it is not there; "" needs no words."""
     try:
+        if identify(path) == "zarr":
+            # It knows no anatomy, so the layer's scale says all that it could; and it
+            # may be larger than memory.
+            return ""
         image = read_image(path)
     except ImageError as error:
         return f"The layer's file was not used: {error}"

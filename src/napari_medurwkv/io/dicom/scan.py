@@ -22,6 +22,7 @@ __all__ = ["Stack", "choose", "list_choices", "stacks_in"]
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 MOST_FILES = 50_000
+MOST_LISTED = 20
 SAME_DIRECTION = 1e-3
 # The frames of these lie one behind the other, not one after the other.
 SLICE_VECTOR = 0x00540080
@@ -177,8 +178,11 @@ def list_choices(stacks: Sequence[Stack]) -> tuple[SeriesChoice, ...]:
     )
 
 
-def _listed(choices: Iterable[SeriesChoice]) -> str:
-    return "; ".join(f"{choice.number} = {choice.text}" for choice in choices)
+def _listed(choices: Sequence[SeriesChoice]) -> str:
+    texts = [f"{choice.number} = {choice.text}" for choice in choices[:MOST_LISTED]]
+    if len(choices) > MOST_LISTED:
+        texts.append(f"and {len(choices) - MOST_LISTED} more")
+    return "; ".join(texts)
 
 
 def _candidates(folder: Path) -> Iterable[tuple[str, int, int]]:
