@@ -99,11 +99,16 @@ def _foreign_facts(path: Path, tensors_only: bool) -> dict[str, Any]:
         "stripped": list(identity.stripped),
         "left_out": [*found.left_out, *identity.dropped],
         "uncertain": [
-            {"name": q.name, "question": q.text, "assumed": q.default}
+            {
+                "name": q.name,
+                "question": q.text,
+                "assumed": q.default,
+                "choices": list(q.choices),
+            }
             for q in found.open_questions
         ]
         + [
-            {"name": "", "question": f"The {what}?", "assumed": value}
+            {"name": "", "question": f"The {what}?", "assumed": value, "choices": []}
             for what, value in guessed.items()
             if "norms" not in what
         ],

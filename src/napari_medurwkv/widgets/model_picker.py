@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -17,13 +17,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medurwkv.checkpoints.lookup import SUFFIXES
 from napari_medurwkv.errors import CheckpointError
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.card_view import CardView
+from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.look import RED, WrappedLabel, let_shrink, set_tone
+from napari_medurwkv.widgets.model_manager import ModelManager
+from napari_medurwkv.widgets.model_process import add_model, look_at
+from napari_medurwkv.widgets.unknown_file import UnknownFileForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_medurwkv.checkpoints import CatalogueEntry
 
@@ -96,9 +103,18 @@ class ModelPicker(QWidget):
         self._combo.setPlaceholderText("reading the models…")
         let_shrink(self._combo)
         self._open = QPushButton("Open…")
-        self._open.setToolTip("Use a checkpoint of your own (.safetensors)")
+        self._open.setToolTip(
+            "Use a checkpoint of your own (.safetensors, .pth, .pt, .ckpt, .bin); "
+            "dropping one here does the same"
+        )
         self._open.clicked.connect(self._ask_file)
         self.card = CardView()
+        self.form = UnknownFileForm()
+        self.form.accepted.connect(self._add_answered)
+        self.manager = ModelManager()
+        self.manager.add_clicked.connect(self._ask_file)
+        self.manager.remove_confirmed.connect(self._remove)
+        self.setAcceptDrops(True)
         row = QHBoxLayout()
         row.addWidget(self._combo, 1)
         row.addWidget(self._open)
@@ -106,7 +122,9 @@ class ModelPicker(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)
         layout.addWidget(self._problem)
+        layout.addWidget(self.form)
         layout.addWidget(self.card)
+        layout.addWidget(Foldout("Manage models", self.manager))
         self._combo.currentIndexChanged.connect(self._announce)
         self._task: BackgroundTask | None = in_background(list_models, self._fill)
 
@@ -160,16 +178,24 @@ class ModelPicker(QWidget):
             self._combo.setCurrentIndex(self._entries.index(fitting[0]))
 
     def add_file(self, path: str | Path) -> None:
-        """Read a checkpoint's card in a thread, then list and choose it."""
+        """Look at a checkpoint in the background, then list and choose it.
 
-        def read() -> CatalogueEntry:
-            from napari_medurwkv.checkpoints import find
+        One that came without a card is asked about first.
+        """
+        self._tell(f"Looking at {Path(path).name}…")
+        self._task = in_background(lambda: look_at(Path(path)), self._looked)
 
-            entry = find(Path(path))
-            entry.sha256  # noqa: B018 - computed once, kept by the catalogue
-            return entry
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Welcome one file that may be a checkpoint."""
+        if _dropped(event) is not None:
+            event.acceptProposedAction()
 
-        self._task = in_background(read, self._add)
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Add the file that was dropped."""
+        path = _dropped(event)
+        if path is not None:
+            event.acceptProposedAction()
+            self.add_file(path)
 
     def abandon(self) -> None:
         """Forget about a reading under way."""
@@ -206,6 +232,45 @@ class ModelPicker(QWidget):
         if not self._entries:
             self._announce()
 
+    def _looked(self, outcome: Outcome[CatalogueEntry | dict[str, Any]]) -> None:
+        facts = outcome.value
+        if not isinstance(facts, dict):
+            self._add(Outcome(facts, outcome.error))
+            return
+        name = Path(facts["path"]).name
+        if facts["card"] is None:
+            self._show_problem(
+                f"{name} is a {facts['family']}: an encoder to start a training from, "
+                "which gives no mask."
+            )
+        elif facts["uncertain"]:
+            self._problem.hide()
+            self.form.ask(facts)
+        else:
+            self._add_answered(Path(facts["path"]), [])
+
+    def _add_answered(self, path: Path, options: list[str]) -> None:
+        self._tell(f"Adding {path.name}…")
+        self._task = in_background(lambda: add_model(path, options), self._add)
+
+    def _remove(self, entry: CatalogueEntry) -> None:
+        def work() -> CatalogueEntry:
+            from napari_medurwkv.checkpoints import manage
+
+            manage.remove(entry.name)
+            return entry
+
+        self._task = in_background(work, self._removed)
+
+    def _removed(self, outcome: Outcome[CatalogueEntry]) -> None:
+        if outcome.value is None:
+            self._show_problem(str(outcome.error))
+            return
+        index = self._entries.index(outcome.value)
+        del self._entries[index]
+        self._combo.removeItem(index)
+        self._announce()
+
     def _add(self, outcome: Outcome[CatalogueEntry]) -> None:
         if outcome.error is not None or outcome.value is None:
             self._show_problem(str(outcome.error))
@@ -231,13 +296,22 @@ class ModelPicker(QWidget):
             self._combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole
         )
 
+    def _tell(self, sentence: str) -> None:
+        set_tone(self._problem, None)
+        self._problem.setText(sentence)
+        self._problem.show()
+
     def _show_problem(self, sentence: str) -> None:
+        set_tone(self._problem, RED)
         self._problem.setText(sentence)
         self._problem.show()
 
     def _ask_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
-            self, "Open a checkpoint", "", "Checkpoints (*.safetensors)"
+            self,
+            "Open a checkpoint",
+            "",
+            f"Checkpoints ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})",
         )
         if path:
             self.add_file(path)
@@ -245,4 +319,14 @@ class ModelPicker(QWidget):
     def _announce(self, *_: object) -> None:
         entry = self.entry
         self.card.show_entry(entry)
+        self.manager.show_entry(entry)
         self.model_changed.emit(entry)
+
+
+def _dropped(event: QDropEvent) -> Path | None:
+    """Return the one checkpoint file that is dragged."""
+    urls = event.mimeData().urls()
+    if len(urls) != 1 or not urls[0].isLocalFile():
+        return None
+    path = Path(urls[0].toLocalFile())
+    return path if path.suffix.lower() in SUFFIXES else None
