@@ -636,3 +636,79 @@ def test_jpeg_ls_that_is_cut_off_does_not_hang(tmp_path):
     path.write_bytes(content[: int(0.97 * len(content))])
     with pytest.raises(ImageError, match="damaged"):
         read_image(path)
+
+
+class TestEnhanced:
+    """Multi-frame files: 6 planes, each with functional groups of its own."""
+
+    def make(self, path, *, times=1, missing=(), stacks=1, describe=True):
+        planes = dicoms.numbers((6 * times, 5, 6))
+        data = dicoms.make_slice(
+            planes[0], (0, 0, 0), ImagePositionPatient=None, PixelSpacing=None,
+            ImageOrientationPatient=None, RescaleSlope=None, RescaleIntercept=None,
+        )  # fmt: skip
+        new = pydicom.Dataset
+        measures, turned, shared = new(), new(), new()
+        measures.PixelSpacing = [0.5, 0.75]
+        shared.PixelMeasuresSequence = [measures]
+        data.SharedFunctionalGroupsSequence = [shared]
+        groups, kept = [], []
+        for index in range(6 * times):
+            z, t = index % 6, index // 6
+            if z in missing:
+                continue
+            group, place, turned, content, scale = (new() for _ in range(5))
+            place.ImagePositionPatient = [-10, -20, 30 + 2 * (5 - z)]  # downward
+            axes = (
+                dicoms.AXIAL if z * stacks < 6 or stacks == 1 else (0, 1, 0, 0, 0, -1)
+            )
+            turned.ImageOrientationPatient = list(axes)
+            content.TemporalPositionIndex = t + 1
+            scale.RescaleSlope, scale.RescaleIntercept = 1 + t, -3
+            group.PlanePositionSequence = [place]
+            group.PlaneOrientationSequence = [turned]
+            group.FrameContentSequence = [content]
+            group.PixelValueTransformationSequence = [scale]
+            groups.append(group)
+            kept.append(planes[index])
+        data.PerFrameFunctionalGroupsSequence = groups if describe else groups[:-1]
+        data.NumberOfFrames = len(kept)
+        data.PixelData = np.stack(kept).tobytes()
+        data["PixelData"].VR = "OW"
+        return dicoms.save(data, path), planes
+
+    def test_frames_sorted_and_scaled_one_by_one(self, tmp_path):
+        path, planes = self.make(tmp_path / "a.dcm")
+        image = read_image(path)
+        np.testing.assert_array_equal(image.array, planes[::-1] - 3)
+        assert image.geometry.source.dicom.frames == (5, 4, 3, 2, 1, 0)
+        assert image.geometry.display_spacing == (2, 0.5, 0.75)
+        expected = np.diag([-0.75, -0.5, 2, 1])
+        expected[:3, 3] = 10, 20, 30
+        np.testing.assert_allclose(image.geometry.affine, expected)
+
+    def test_time(self, tmp_path):
+        path, planes = self.make(tmp_path / "a.dcm", times=2)
+        assert frame_count(path) == 2
+        for t in range(2):
+            image = read_image(path, frame=t)
+            expected = planes[6 * t : 6 * t + 6][::-1].astype(int) * (1 + t) - 3
+            np.testing.assert_array_equal(image.array, expected)
+
+    def test_a_missing_plane(self, tmp_path):
+        path, _ = self.make(tmp_path / "a.dcm", missing=(2,))
+        with pytest.raises(ApproximateGeometryError, match="1 slice is missing"):
+            read_image(path)
+
+    def test_two_stacks_in_one_file(self, tmp_path):
+        path, planes = self.make(tmp_path / "a.dcm", stacks=2)
+        with pytest.raises(SeriesChoiceError, match="holds 2 images"):
+            read_image(path)
+        np.testing.assert_array_equal(
+            read_image(path, series=1).array, planes[:3][::-1] - 3
+        )
+
+    def test_frames_that_are_not_described(self, tmp_path):
+        path, _ = self.make(tmp_path / "a.dcm", describe=False)
+        with pytest.raises(ImageError, match="describes 5 of its 6 frames"):
+            read_image(path)

@@ -79,6 +79,8 @@ def read_segmentation(path: Path) -> Image:
         array = array[::-1]
         affine[:3, 3] = _first_position(file, affine, slices)
         affine[:3, 2] *= -1
+    if slices == 1:  # a plane's normal has length 1, however thick the slice is
+        affine[:3, 2] /= np.linalg.norm(affine[:3, 2])
     affine = LPS_TO_RAS @ affine
     size = (columns, rows, slices) if slices > 1 else (columns, rows)
     source = SourceInfo(
