@@ -147,3 +147,23 @@ def test_several_frames_are_refused():
     mask = find_mask(take_snapshot(labels), [])
     with pytest.raises(GeometryError, match="one frame at a time"):
         write_mask(mask, "never.nii.gz", overwrite=False)
+
+
+def test_only_the_file_that_was_asked_about_is_replaced(tmp_path):
+    """napari asks about the name in its dialog, and about nothing beside it."""
+    deep = find_mask(
+        take_snapshot(Labels(np.ones((3, 4, 5), int), scale=(2, 1, 1))), []
+    )
+    (tmp_path / "m_labels.txt").write_text("mine")
+    (tmp_path / "m.nii.gz").write_text("asked about")
+    write_mask(deep, tmp_path / "m.nii.gz", overwrite=True)
+    assert nib.load(tmp_path / "m.nii.gz").shape == (5, 4, 3)
+    assert (tmp_path / "m_labels.txt").read_text() == "mine"
+    (tmp_path / "m_slices.csv").write_text("mine")
+    with pytest.raises(OutputError, match="not asked about"):
+        write_mask(deep, tmp_path / "m.csv", overwrite=True)
+    (tmp_path / "m_1_old.stl").write_text("mine")
+    with pytest.raises(OutputError, match="not asked about"):
+        write_mask(deep, tmp_path / "m.stl", overwrite=True)
+    assert (tmp_path / "m_slices.csv").read_text() == "mine"
+    assert not (tmp_path / "m.csv").exists()

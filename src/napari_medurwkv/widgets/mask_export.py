@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medurwkv.errors import GeometryError
+from napari_medurwkv.errors import GeometryError, OutputError
 from napari_medurwkv.export import (
     ExportMask,
     export_mask,
     format_of_name,
+    planned_paths,
     without_ending,
 )
 from napari_medurwkv.io.foreign import FROM_FILE, METADATA_KEY
@@ -207,7 +208,7 @@ def write_mask(mask: Mask, path: str | Path, *, overwrite: bool) -> Written:
     path : str or Path
         Target.
     overwrite : bool
-        Whether existing files may be replaced.
+        Whether this file, and a record of this plugin beside it, may be replaced.
 
     Raises
     ------
@@ -221,8 +222,32 @@ def write_mask(mask: Mask, path: str | Path, *, overwrite: bool) -> Written:
     stem = target.with_name(target.name[: len(target.name) - len(ending)])
     export = export_of(mask)
     endings = {entry.key: ending}
-    done = export_mask(export, [entry.key], stem, overwrite=overwrite, endings=endings)
+    if overwrite:
+        _refuse_unasked(target, planned_paths(mask.geometry, [entry], stem, endings))
+    done = export_mask(
+        export,
+        [entry.key],
+        stem,
+        overwrite=overwrite,
+        endings=endings,
+        names_beside=False,
+    )
     return Written(done.paths[0], done.paths[-1], export.changed)
+
+
+def _refuse_unasked(target: Path, planned: Sequence[Path]) -> None:
+    """Refuse to replace further files: only the target was asked about."""
+    for path in planned:
+        pattern = path.name.replace("VALUE_NAME", "*_*")
+        # The record is replaced only if it is one; ITK-SNAP's names are not written.
+        if path == target or path.suffix == ".json" or path.suffix == ".txt":
+            continue
+        found = next(iter(sorted(path.parent.glob(pattern))), None)
+        if found is not None:
+            raise OutputError(
+                f"{found} exists and was not asked about: delete it, or export with "
+                "the Export panel, which asks."
+            )
 
 
 def _grey_values(mask: Mask) -> NDArray[Any] | None:
