@@ -230,3 +230,32 @@ def test_unknown_pixel_size_keeps_the_grid(card, model, networks, image, rng):
     fake = model(networks["threshold"](), card(spacing=(0.0005, 0.0005)))
     record = segment(image(array), fake).record
     assert record.parameters["working_grid"] == [1, 64, 64]
+
+
+@pytest.mark.parametrize("shape", [(33, 31), (100, 77)])
+def test_a_magnified_picture_gives_a_mask_in_its_own_pixels(
+    shape, card, model, networks, image, rng
+):
+    """Squares of 8 pixels stay in place when the network sees them twice as large."""
+    seen = []
+
+    class Watching(networks["threshold"]):
+        def forward(self, x):
+            seen.append(tuple(x.shape[-2:]))
+            return super().forward(x)
+
+    array = np.kron(rng.random((13, 13)) > 0.5, np.ones((8, 8)))
+    array = array[: shape[0], : shape[1]].astype(np.float32)
+    twice = card(magnification=2, patch_size=(64, 64))
+    result = segment(image(array), model(Watching(), twice), device="cpu")
+    assert result.labels.shape == shape
+    assert set(seen) == {(64, 64)}
+    # Borders between squares may fall either way by interpolation, never farther.
+    np.testing.assert_array_equal(result.labels, array > 0.5)
+
+
+def test_only_pictures_without_spacing_are_magnified(card, volume_card):
+    with pytest.raises(ValueError, match="magnification"):
+        volume_card(magnification=2)
+    with pytest.raises(ValueError, match="magnification"):
+        card(magnification=2, spacing=(1, 1))

@@ -109,3 +109,17 @@ def test_the_same_generator_gives_the_same_change() -> None:
     a, b, c = (changes(image, np.random.default_rng(s)) for s in (4, 4, 5))
     torch.testing.assert_close(a, b)
     assert not torch.equal(a, c)
+
+
+def test_magnification_shows_each_pixel_larger() -> None:
+    values = torch.arange(70 * 60).reshape(70, 60)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        pixels, numbers = random_crop(
+            values[None].float(), values, 32, only(), rng, magnification=2.0
+        )
+        assert pixels.shape == (1, 32, 32)
+        # 32 points half a pixel apart see 16 rows of 16 pixels.
+        assert 15 * 15 <= len(numbers.unique()) <= 17 * 17
+        step = pixels[0, :, 1:] - pixels[0, :, :-1]
+        torch.testing.assert_close(step, torch.full_like(step, 0.5), rtol=0, atol=0.05)

@@ -143,3 +143,14 @@ def test_a_colour_image_for_a_grey_card_is_refused(discs: Path) -> None:
     config = TrainConfig.model_validate(settings(discs, card=card, model=network))
     with pytest.raises(ImageError, match="6 has 3 channel"):
         CropStream(read_pairs(paired(discs)), config, card_of(config), balance=0.5)
+
+
+def test_held_back_images_are_never_trained_on(discs: Path) -> None:
+    pairs = read_pairs(paired(discs))
+    train, _ = split_pairs(pairs, paired(discs))
+    name = train[0].name
+    train, held = split_pairs(pairs, paired(discs, held_back=[name]))
+    assert name not in {pair.name for pair in train}
+    assert name in {pair.name for pair in held}
+    with pytest.raises(ImageError, match="nobody"):
+        split_pairs(pairs, paired(discs, held_back=["nobody"]))

@@ -13,7 +13,7 @@ import torch
 from napari_medurwkv.checkpoints import load_model, read_card, save_checkpoint
 from napari_medurwkv.inference import segment
 from napari_medurwkv.models import create_model
-from napari_medurwkv.training import ConfigError, TrainConfig, train
+from napari_medurwkv.training import ConfigError, TrainConfig, run, train
 from napari_medurwkv.training.data import read_pairs
 
 from .conftest import SMALL_NETWORK, card_values, settings
@@ -154,3 +154,18 @@ def test_semantic_training_measures_every_class(discs: Path, tmp_path: Path) -> 
     path = train(TrainConfig.model_validate(config), tmp_path, progress=False)
     named = {m.class_name for m in read_card(path).metrics}
     assert named == {"", *(f"disc {v}" for v in values if v)}
+
+
+def test_a_run_stopped_while_it_is_measured_leaves_its_weights(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_refresh", stop)
+    config = TrainConfig.model_validate(settings(discs, budget={"steps": 2}))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, progress=False)
+    card = load_model(tmp_path / "discs.safetensors").card
+    assert card.metrics == ()
+    assert "2 steps" in card.training

@@ -8,6 +8,7 @@ import torch
 
 from napari_medurwkv.checkpoints.card import IntensityRecipe
 from napari_medurwkv.errors import ImageError
+from napari_medurwkv.training import synthesis
 from napari_medurwkv.training.synthesis import SynthesisConfig, TemplateSlices
 from napari_medurwkv.training.template import load_brain_template
 
@@ -108,3 +109,32 @@ def test_one_anatomy_is_scanned_with_several_contrasts(template):
 def test_missing_template_says_what_to_do(tmp_path):
     with pytest.raises(ImageError, match="reinstall nilearn"):
         load_brain_template(tmp_path)
+
+
+def test_faithful_slices_keep_the_tissues_of_the_template(template, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("tissues were roughened")
+
+    monkeypatch.setattr(synthesis, "_tissues", refuse)
+    faithful = PLAIN.model_copy(update={"faithful": 1.0})
+    stream = TemplateSlices(template, (64, 64), RECIPE, faithful)
+    rng = np.random.default_rng(0)
+    targets = [stream.samples(rng)[0]["target"] for _ in range(4)]
+    assert {0, 1, 2, 3} == set(torch.stack(targets).unique().tolist())
+    maps = template.maps[:, 90:93]
+    _, labels = synthesis._own_tissues(maps)
+    brain = maps[:3, 1].sum(0) > 0.5
+    assert torch.equal(labels > 0, brain)
+    assert torch.equal(labels[brain], maps[:3, 1].argmax(0)[brain] + 1)
+
+
+def test_finer_grid_shows_the_same_brain_larger(template):
+    plain = PLAIN.model_copy(update={"faithful": 0.0, "context": 0})
+    areas = []
+    for spacing, size in ((1.0, 128), (0.5, 256)):
+        stream = TemplateSlices(
+            template, (size, size), RECIPE, plain, spacing=(1.0, spacing, spacing)
+        )
+        sample = stream.samples(np.random.default_rng(4))[0]
+        areas.append(float((sample["target"] > 0).sum()) * spacing**2)
+    assert areas[0] == pytest.approx(areas[1], rel=0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -210,6 +211,12 @@ class CropStream(IterableDataset[dict[str, "Tensor"]]):
         kinds = [pair.kind for pair in images]
         weights = np.array([kinds.count(kind) ** -balance for kind in kinds])
         self._weights = weights / weights.sum()
+
+    def begun_at(self, start: int) -> CropStream:
+        """Return a stream of the same images after `start` steps."""
+        other = copy(self)
+        other._stream = (self._stream[0], start, self._stream[2])
+        return other
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Start the stream; every worker process has its own."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_STATISTICS_BATCHES = 60
+_STATISTICS_BATCHES = 30
 _TITLES = {"dice": "Dice", "aji": "AJI"}
 
 
@@ -66,6 +66,7 @@ class RunData(lightning.LightningDataModule):
         self._card = card
         self.everything = False
         self.validator: Validator
+        self._crops: CropStream | None = None
         if isinstance(config.data, PairedData):
             pairs = read_pairs(config.data)
             self._train, held = split_pairs(pairs, config.data)
@@ -105,9 +106,11 @@ class RunData(lightning.LightningDataModule):
             start, rank = self.trainer.global_step, self.trainer.global_rank
         stream: IterableDataset[dict[str, Tensor]]
         if isinstance(config.data, PairedData):
-            stream = CropStream(
-                self._train, config, self._card, config.data.balance, start, rank
-            )
+            if self._crops is None:
+                self._crops = CropStream(
+                    self._train, config, self._card, config.data.balance, rank=rank
+                )
+            stream = self._crops.begun_at(start)
         else:
             stream = self._slices(seed=config.seed + 7919 * start + 101 * rank)
         return DataLoader(
@@ -210,14 +213,18 @@ def train(
             module, data, ckpt_path=last if resume else None, weights_only=False
         )
         trainer.save_checkpoint(last)
+        path = output / f"{card.name}.safetensors"
+        writes = network is None and trainer.is_global_zero
+        if writes:
+            # Whoever is stopped while measuring has the weights all the same.
+            _write(path, module, data, config, {}, trainer.global_step)
         _refresh(module, data)
         data.everything = True
         (figures,) = trainer.validate(module, data, verbose=False)
     if network is not None:
         network.load_state_dict(module.best_network.state_dict())
         return last
-    path = output / f"{card.name}.safetensors"
-    if trainer.is_global_zero:
+    if writes:
         _write(path, module, data, config, figures, trainer.global_step)
     return path
 
@@ -266,6 +273,7 @@ def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.
         logger=CSVLogger(output, name="curves", flush_logs_every_n_steps=20),
         benchmark=True,  # crops are all of one size
         callbacks=[
+            *([TQDMProgressBar(refresh_rate=50)] if progress else []),
             Pace(config.batch),
             ModelCheckpoint(
                 dirpath=output,
@@ -336,7 +344,8 @@ def _write(
 
 def _story(config: TrainConfig, data: RunData, steps: int, hours: float) -> str:
     s = config.optimiser
-    start = "a published encoder" if config.encoder.checkpoint else "random weights"
+    encoder = config.encoder.checkpoint
+    start = "random weights" if encoder is None else f"the encoder of {encoder.name}"
     average = f", weights averaged with decay {s.ema}" if s.ema else ""
     return (
         f"From {start} on {data.used}: {steps} steps of {config.batch} crops of "
