@@ -58,6 +58,7 @@ class RunButton(QPushButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._running = False
+        self._verb = "Segment"
         self._fraction = 0.0
         font = self.font()
         font.setBold(True)
@@ -79,9 +80,15 @@ class RunButton(QPushButton):
         return self._fraction
 
     def show_idle(self) -> None:
-        """Offer to segment."""
-        self._show("Segment", running=False, fraction=0.0)
-        self.setToolTip("Segment the chosen image with the chosen model")
+        """Offer to begin."""
+        self._show(self._verb, running=False, fraction=0.0)
+        self.setToolTip(f"{self._verb} the chosen image with the chosen model")
+
+    def offer(self, verb: str) -> None:
+        """Say what the button begins, such as "Segment"."""
+        self._verb = verb
+        if not self._running:
+            self.show_idle()
 
     def show_starting(self) -> None:
         """Show that a run has begun and nothing is computed yet."""

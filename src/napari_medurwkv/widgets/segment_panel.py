@@ -13,6 +13,7 @@ from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
+from napari_medurwkv.widgets.denoise_run import DenoiseEnd, DenoiseRun
 from napari_medurwkv.widgets.device_line import DeviceLine
 from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.image_picker import ImagePicker
@@ -68,7 +69,7 @@ class SegmentPanel(QWidget):
         self._shares_engine = engine is None
         self._engine = acquire_engine() if engine is None else engine
         preferences = read_preferences()
-        self._run: SegmentRun | None = None
+        self._run: SegmentRun | DenoiseRun | None = None
         self._pending = False
         self._open = True
         self._hidden: list[Layer] = []
@@ -146,15 +147,20 @@ class SegmentPanel(QWidget):
             instances=self.options.instances,
             keep_partial=read_preferences().keep_partial,
         )
+        run: SegmentRun | DenoiseRun
         try:
-            run = SegmentRun(self._viewer, self._engine, request, self)
+            if entry.card.task == "restoration":
+                run = DenoiseRun(self._viewer, request, self)
+                run.ended.connect(self._end_denoising)
+            else:
+                run = SegmentRun(self._viewer, self._engine, request, self)
+                run.ended.connect(self._end)
+                self._hide_earlier(picture.snapshot.layer_id)
         except MedurwkvError as error:
             self._say(str(error), RED)
             return
-        self._hide_earlier(picture.snapshot.layer_id)
         self._run = run
         run.progressed.connect(self._progress)
-        run.ended.connect(self._end)
         self.button.show_starting()
         self._allow_changes(False)
         run.start()
@@ -243,6 +249,8 @@ class SegmentPanel(QWidget):
 
     def _model_changed(self, entry: Any) -> None:
         self.options.show_card(None if entry is None else entry.card)
+        restores = entry is not None and entry.card.task == "restoration"
+        self.button.offer("Denoise" if restores else "Segment")
         self._update_ready()
 
     def _device_changed(self, device: str) -> None:
@@ -322,6 +330,22 @@ class SegmentPanel(QWidget):
                 segmentation.instances,
             )
             self.result.show_mask(subject, end.measures)
+        self._update_ready()
+
+    def _end_denoising(self, end: DenoiseEnd) -> None:
+        self._run = None
+        self._allow_changes(True)
+        self.button.show_idle()
+        if end.state == "complete":
+            self._say(
+                f"Denoised in {end.seconds:.1f} s on {end.device}. What a network "
+                "restored is not what was measured.",
+                AMBER,
+            )
+        elif end.state == "cancelled":
+            self._say("Cancelled; nothing was changed.", None)
+        else:
+            self._report(end.error, kept=False)
         self._update_ready()
 
     def _tell(self, end: RunEnd) -> None:
