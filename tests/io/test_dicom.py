@@ -363,6 +363,18 @@ class TestIntensities:
         assert image.array.dtype == np.int32
         assert image.array.max() == 58976
 
+    @pytest.mark.parametrize(("slope", "intercept"), [(2, -20000), (1, -40000), (3, 5)])
+    def test_whole_scales(self, tmp_path, slope, intercept):
+        values = np.full((4, 5, 6), 25000, np.uint16)
+        values[2] = 7
+        folder = dicoms.write_series(
+            tmp_path, values, RescaleSlope=slope, RescaleIntercept=intercept
+        )
+        image = read_image(folder)
+        expected = values.astype(int) * slope + intercept
+        np.testing.assert_array_equal(image.geometry.to_source(image.array).T, expected)
+        assert image.array.dtype.kind == "i"
+
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
     def test_monochrome1_is_inverted_and_recorded(self, tmp_path, dtype):
         values = dicoms.numbers(dtype=dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["library", "quiet"]
+
+_local = threading.local()
 
 
 def library(name: str) -> Any:
@@ -43,8 +46,14 @@ def quiet() -> Iterator[None]:
     """Keep what the libraries say of odd values off the screen and out of logs.
 
     Their sentences quote the values, among them names and dates of patients. What
-    matters for the image is found out here, by looking at what was read.
+    matters for the image is found out here, by looking at what was read. May be nested;
+    the outermost counts, because Python's filters of warnings belong to all threads and
+    are better not changed for every value.
     """
+    if getattr(_local, "quiet", False):
+        yield
+        return
+    _local.quiet = True
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     were = [logger.disabled for logger in loggers]
     for logger in loggers:
@@ -54,5 +63,6 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        _local.quiet = False
         for logger, before in zip(loggers, were, strict=True):
             logger.disabled = before

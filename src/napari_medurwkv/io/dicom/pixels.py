@@ -167,12 +167,18 @@ def _rescaled(one: Slice, frame: NDArray[Any], kind: np.dtype[Any]) -> NDArray[A
         return np.asarray(frame, kind)
     if kind.kind == "f":
         return (frame.astype(np.float64) * one.slope + one.intercept).astype(kind)
-    scaled = frame.astype(np.int64) * int(one.slope) + int(one.intercept)
-    low, high = int(scaled.min()), int(scaled.max())
+    ends = np.array([frame.min(), frame.max()], np.int64) * int(one.slope)
+    low, high = sorted(int(end) + int(one.intercept) for end in ends)
     for wider in (kind, np.dtype(np.int32), np.dtype(np.int64)):
-        if np.iinfo(wider).min <= low and high <= np.iinfo(wider).max:
-            return scaled.astype(wider)
-    return scaled
+        limits = np.iinfo(wider)
+        # Stored numbers and the scale have to fit as well as what comes out.
+        numbers = (low, high, frame.min(), frame.max(), one.slope, one.intercept)
+        if all(limits.min <= number <= limits.max for number in numbers):
+            scaled = frame.astype(wider)
+            scaled *= wider.type(one.slope)
+            scaled += wider.type(one.intercept)
+            return scaled
+    raise ImageError(f"{one.file.path} states a scale that no number can hold.")
 
 
 def _undecodable(path: Path, error: BaseException) -> ImageError:

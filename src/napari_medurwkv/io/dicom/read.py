@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo
 from napari_medurwkv.io.dicom.header import number, text
+from napari_medurwkv.io.dicom.library import quiet
 from napari_medurwkv.io.dicom.pixels import is_inverted, read_pixels
 from napari_medurwkv.io.dicom.scan import Stack, choose, list_choices, stacks_in
 from napari_medurwkv.io.dicom.segmentation import read_segmentation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["dicom_frame_count", "is_dicom_segmentation", "list_series", "read_dicom"]
 
 
+@quiet()
 def read_dicom(
     path: Path,
     *,
@@ -84,17 +86,20 @@ def read_dicom(
     return Image(geometry.to_display(array), geometry, rgb, name, notes)
 
 
+@quiet()
 def dicom_frame_count(path: Path, *, series: str | int | None = None) -> int:
     """Count the frames of an image: 1 unless 4D or a film."""
     stack = choose(path, stacks_in(path), series, labels=False)
     return 1 if stack.is_segmentation else len(_frames(path, stack)[0])
 
 
+@quiet()
 def is_dicom_segmentation(path: Path, *, series: str | int | None = None) -> bool:
     """Whether an image is a mask in DICOM's own form."""
     return choose(path, stacks_in(path), series, labels=False).is_segmentation
 
 
+@quiet()
 def list_series(path: Path) -> tuple[SeriesChoice, ...]:
     """List the images of a folder, as the option series numbers them.
 
