@@ -201,3 +201,37 @@ def test_frames_of_a_dicom_series(tmp_path):
     assert data.shape == (2, *dicoms.SHAPE)
     assert options["axis_labels"] == ("t", "z", "y", "x")
     np.testing.assert_array_equal(data[1], data[0] + 1)
+
+
+def test_series_of_masks_is_one_layer(tmp_path):
+    values = np.zeros((4, 5, 6, 3), np.uint8)
+    values[1, 2, 3, 2] = 5
+    image = nib.Nifti1Image(values, np.diag([-1.0, 2, 3, 1]))
+    image.header.set_intent("label")
+    nib.save(image, tmp_path / "m.nii")
+    ((data, options, kind),) = read_layers(str(tmp_path / "m.nii"))
+    assert kind == "labels"
+    assert data.shape == (3, 6, 5, 4)
+    assert data[2].max() == 5
+    assert len(options["scale"]) == 4
+    source = options["metadata"]["medurwkv"]["geometry"]["source"]
+    assert source["frame"] is None
+
+
+def test_overlapping_segments_are_layers_of_their_own(tmp_path):
+    header = (
+        "NRRD0004\ntype: uchar\ndimension: 4\nspace: left-posterior-superior\n"
+        "sizes: 2 3 4 5\nspace directions: none (1,0,0) (0,1,0) (0,0,1)\n"
+        "kinds: list domain domain domain\nencoding: raw\nspace origin: (0,0,0)\n"
+    )
+    for number, name in enumerate(("liver", "lesion")):
+        header += f"Segment{number}_ID:=s{number}\nSegment{number}_Name:={name}\n"
+        header += f"Segment{number}_LabelValue:=1\nSegment{number}_Layer:={number}\n"
+    values = np.zeros((5, 4, 3, 2), np.uint8)
+    values[1:3, 1, 1, 0] = values[2:4, 1, 1, 1] = 1
+    path = tmp_path / "a.seg.nrrd"
+    path.write_bytes(f"{header}\n".encode() + values.tobytes())
+    liver, lesion = read_layers(str(path))
+    assert list(liver[1]["features"]["name"]) == ["background", "liver"]
+    assert list(lesion[1]["features"]["name"]) == ["background", "lesion"]
+    np.testing.assert_array_equal(lesion[0], values[..., 1])

@@ -112,16 +112,16 @@ def read_layers(
     options: dict[str, Any] = {"series": series, "approximate": approximate}
     layers = []
     for name in paths:
-        if is_label_file(name, series=series):
-            # The layers of overlapping segments come one by one.
-            count = frame_count(name, series=series)
-            frames = [None] if count == 1 else range(count)
-            layers += [
-                labels_layer(read_labels(name, frame=frame, **options))
-                for frame in frames
-            ]
-            continue
         count = frame_count(name, series=series)
+        if is_label_file(name, series=series):
+            frames = [None] if count == 1 else range(count)
+            masks = [read_labels(name, frame=frame, **options) for frame in frames]
+            # Of NRRD these are layers of overlapping segments, of others times.
+            if count == 1 or masks[0].geometry.source.format == "nrrd":
+                layers += [labels_layer(mask) for mask in masks]
+            else:
+                layers.append(_label_series(masks))
+            continue
         layers.append(
             image_layer(read_image(name, **options))
             if count == 1
@@ -219,15 +219,28 @@ def _read_series(path: str, count: int, given: dict[str, Any]) -> LayerData:
         frames[0] = first.array
         for index in range(1, count):
             frames[index] = read_image(path, frame=index, **given).array
-    source = replace(first.geometry.source, frame=None)
-    options = _placement(replace(first.geometry, source=source))
-    options["scale"] = (1.0, *options["scale"])
-    options["translate"] = (0.0, *options["translate"])
-    options["units"] = ["pixel", *options["units"]]
-    options["axis_labels"] = ("t", *options["axis_labels"])
-    options |= {"name": _name(first), "rgb": first.rgb}
-    _block(options)["notes"] = list(first.notes)
-    return frames, options, "image"
+    _, options, kind = image_layer(replace(first, array=first.array[:0]))
+    return frames, _in_time(options, first.geometry), kind
+
+
+def _label_series(masks: Sequence[Image]) -> LayerData:
+    """Join the frames of a mask: one more axis, which comes first."""
+    first = masks[0]
+    _, options, kind = labels_layer(first)
+    frames = np.stack([mask.array for mask in masks])
+    return frames, _in_time(options, first.geometry), kind
+
+
+def _in_time(options: dict[str, Any], geometry: Geometry) -> dict[str, Any]:
+    """Give the description of one frame the axis of time that all have."""
+    source = replace(geometry.source, frame=None)
+    _block(options)["geometry"] = replace(geometry, source=source).to_json()
+    return options | {
+        "scale": (1.0, *options["scale"]),
+        "translate": (0.0, *options["translate"]),
+        "units": ["pixel", *options["units"]],
+        "axis_labels": ("t", *options["axis_labels"]),
+    }
 
 
 def _nifti_frames(path: str, count: int, geometry: Geometry) -> NDArray[Any]:
