@@ -97,10 +97,10 @@ def test_packages_that_are_not_there(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert checks._check_napari().fix == checks.ALL
-    dicom, zarr, training = checks._check_extras()
+    dicom, zarr, surfaces, training = checks._check_extras()
     assert "highdicom" in dicom.text
     assert dicom.fix == 'pip install "napari-medurwkv[dicom]"'
-    assert zarr.status == dicom.status == "note"
+    assert zarr.status == dicom.status == surfaces.status == "note"
     assert "lightning, monai, PyYAML" in training.text
 
 

@@ -47,6 +47,7 @@ def test_a_drawn_mask_goes_back_onto_its_series(
     panel.formats.choose(["dicom-seg"])
     assert not panel.deidentify.isHidden()
     panel.deidentify.setChecked(deidentify)
+    panel.labelmap.setChecked(deidentify)
     panel.target.setText(str(tmp_path / "mask"))
     panel.save()
     qtbot.waitUntil(lambda: not panel.saving, timeout=20000)
@@ -58,5 +59,6 @@ def test_a_drawn_mask_goes_back_onto_its_series(
     )
     seg = pydicom.dcmread(tmp_path / "mask.dcm")
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+    assert seg.SegmentationType == ("LABELMAP" if deidentify else "BINARY")
     name = dicoms.PATIENT["PatientName"]
     assert (str(seg.PatientName) == name) is not deidentify

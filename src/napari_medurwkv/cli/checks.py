@@ -258,4 +258,5 @@ def _check_extras() -> Iterator[Check]:
     codecs = ("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm")
     yield _check_extra("DICOM", "dicom", ("pydicom", "highdicom", *codecs))
     yield _check_extra("OME-Zarr", "zarr", ("zarr",))
+    yield _check_extra("Surfaces", "mesh", ("trimesh",))
     yield _check_extra("Training", "train", ("lightning", "monai", "PyYAML"))

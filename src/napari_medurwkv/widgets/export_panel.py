@@ -103,6 +103,8 @@ class ExportPanel(QWidget):
             "Names, numbers, dates and institution are removed; UIDs stay, because "
             "without them the mask belongs to no image."
         )
+        self.labelmap = QCheckBox("LABELMAP in place of BINARY")
+        self.labelmap.setToolTip("Smaller, but few programs read it yet.")
         self.space = QComboBox()
         self.space.addItems(["Surfaces in LPS (3D Slicer, DICOM)", "Surfaces in RAS"])
         self.target = QLineEdit()
@@ -234,7 +236,7 @@ class ExportPanel(QWidget):
         column.addWidget(self._size_hint)
         column.addWidget(self.spacing)
         column.addWidget(heading("Formats"))
-        for widget in (self.formats, self.deidentify, self.space):
+        for widget in (self.formats, self.deidentify, self.labelmap, self.space):
             column.addWidget(widget)
         column.addWidget(heading("Files"))
         column.addLayout(row)
@@ -243,10 +245,9 @@ class ExportPanel(QWidget):
         column.addStretch(1)
         column.addWidget(WrappedLabel(RESEARCH_USE))
         self.setMinimumWidth(300)
-        for hidden in (self._status, self._size_hint, self.spacing):
+        optional = (self.spacing, self.deidentify, self.labelmap, self.space)
+        for hidden in (self._status, self._size_hint, *optional):
             hidden.hide()
-        self.deidentify.hide()
-        self.space.hide()
 
     def _watch(self, layer: Layer | None) -> None:
         self._forget()
@@ -325,6 +326,7 @@ class ExportPanel(QWidget):
         options = ExportOptions(
             space="RAS" if self.space.currentIndex() else "LPS",
             deidentify=self.deidentify.isChecked(),
+            labelmap=self.labelmap.isChecked(),
         )
         try:
             geometry = sized(self._mask.geometry, self.spacing.text())
@@ -342,7 +344,8 @@ class ExportPanel(QWidget):
         """Say what would be written and where; names only, so it may be often."""
         plan = self._plan()
         keys = set(plan.keys) if isinstance(plan, ExportPlan) else set()
-        self.deidentify.setVisible("dicom-seg" in keys)
+        for box in (self.deidentify, self.labelmap):
+            box.setVisible("dicom-seg" in keys)
         self.space.setVisible(bool(keys & _MESHES))
         self._files.setText(plan if isinstance(plan, str) else listed(plan))
         self._files.setVisible(bool(self._files.text()))
