@@ -235,3 +235,12 @@ def test_overlapping_segments_are_layers_of_their_own(tmp_path):
     assert list(liver[1]["features"]["name"]) == ["background", "liver"]
     assert list(lesion[1]["features"]["name"]) == ["background", "lesion"]
     np.testing.assert_array_equal(lesion[0], values[..., 1])
+
+
+def test_all_slices_opened_as_a_stack_are_their_series(tmp_path):
+    folder = dicoms.write_series(tmp_path)
+    files = [str(file) for file in sorted(folder.iterdir())]
+    ((data, _, _),) = open_layers(files)
+    assert data.shape == dicoms.SHAPE
+    # Some of them are what was asked for, one by one.
+    assert [data.shape for data, _, _ in open_layers(files[:2])] == [(5, 6), (5, 6)]

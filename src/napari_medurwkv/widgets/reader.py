@@ -22,9 +22,10 @@ __all__ = ["get_reader", "image_layer", "labels_layer", "open_layers", "read_lay
 
 LayerData = tuple[Any, dict[str, Any], str]
 # PNG, JPEG and TIFF are left to napari.
+_DICOM = (".dcm", ".dicom", ".ima")
 _SUFFIXES = (
-    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
-    *(".mgh", ".mgz", ".mgh.gz", ".dcm", ".dicom", ".ima"),
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".mgh.gz"),
+    *_DICOM,
 )
 # What npe2 takes for "read, and there is nothing to show".
 _NOTHING: list[Any] = [(None,)]
@@ -60,7 +61,7 @@ def open_layers(path: str | Sequence[str]) -> list[LayerData]:
         take_approximate,
     )
 
-    paths = [path] if isinstance(path, str) else list(path)
+    paths = [path] if isinstance(path, str) else _together(list(path))
     layers: list[LayerData] = []
     for name in paths:
         series: tuple[int | None, ...] = (None,)
@@ -160,6 +161,19 @@ def _is_ours(path: Path) -> bool:
     from napari_medurwkv.io import is_dicom_folder
 
     return is_dicom_folder(path, deep=True)
+
+
+def _together(paths: list[str]) -> list[str]:
+    """Take all the DICOM files of a folder, opened as a stack, for that folder."""
+    chosen = {Path(p) for p in paths}
+    folders = {p.parent for p in chosen}
+    if len(chosen) < 2 or len(folders) != 1:
+        return paths
+    folder = folders.pop()
+    if any(p.is_dir() or not p.name.lower().endswith(_DICOM) for p in chosen):
+        return paths
+    others = {p for p in folder.iterdir() if p.name.lower().endswith(_DICOM)} - chosen
+    return paths if others else [str(folder)]
 
 
 def _name(image: Image) -> str:
