@@ -273,13 +273,15 @@ def main():
     parser.add_argument("--shape", nargs=3, type=int, default=(300, 512, 512))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--part", choices=["volume", "slice", "history", "all"])
+    parser.add_argument("--fast", choices=["without", "with", "both"], default="both")
     chosen = parser.parse_args()
     part = chosen.part or "all"
     labels = make_mask(tuple(chosen.shape))
     noise = np.random.default_rng(1).normal(0, 20, labels.shape[1:])
     image = (labels.astype(np.float32) * 40 + noise).astype(np.float32)
     rows = []
-    for fast in ("without", "with"):
+    ways = ("without", "with") if chosen.fast == "both" else (chosen.fast,)
+    for fast in ways:
         for name in ("cc3d", "edt", "fastremap"):
             components._FAST.pop(name, None)
             if fast == "without":
@@ -289,7 +291,7 @@ def main():
             run_volume(labels, image, own)
         if part in ("slice", "all"):
             run_slices(labels, image, own)
-        if part in ("history", "all") and fast == "with":
+        if part in ("history", "all") and fast == ways[-1]:
             run_history(labels, own)
         rows += [{**row, "fast": fast} for row in own]
     result = {"machine": machine(), "shape": list(chosen.shape), "rows": rows}

@@ -1,0 +1,134 @@
+"""Paint on a mask of 512 x 512 x 300 voxels with live numbers; time the event loop.
+
+    xvfb-run -a -s "-screen 0 1280x1000x24" python benchmarks/correction_window.py
+
+Strokes are drawn by moves of the mouse, as napari's canvas passes them on, with the
+Correct panel open; a timer of 2 ms notes the longest time between two of its ticks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.mkdtemp()) / "s.yaml"))
+
+import numpy as np
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", nargs=3, type=int, default=(300, 512, 512))
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    import napari
+    from napari.utils._test_utils import read_only_mouse_event
+    from napari.utils.interactions import (
+        mouse_move_callbacks,
+        mouse_press_callbacks,
+        mouse_release_callbacks,
+    )
+    from qtpy.QtCore import Qt, QTimer
+    from qtpy.QtWidgets import QApplication
+
+    import correction
+    from napari_medurwkv.widgets.correct_panel import CorrectPanel
+
+    shape = tuple(chosen.shape)
+    viewer = napari.Viewer(show_welcome_screen=False)
+    viewer.window.resize(1280, 1000)
+    layer = viewer.add_labels(correction.make_mask(shape), scale=correction.SPACING)
+    panel = CorrectPanel(viewer, Path(tempfile.mkdtemp()))
+    viewer.window.add_dock_widget(panel, name="Correct")
+    panel.start()
+
+    def wait(seconds):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            QApplication.processEvents()
+
+    while not (panel.session.counted and panel.session.mask.classes):
+        wait(0.05)
+    wait(2)
+    gaps, last = [], [time.perf_counter()]
+
+    def tick():
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = QTimer()
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+    timer.timeout.connect(tick)
+
+    def event(kind, point):
+        return read_only_mouse_event(
+            type=kind,
+            is_dragging=kind == "mouse_move",
+            button=1,
+            position=point,
+            view_direction=None,
+            dims_displayed=[1, 2],
+        )
+
+    rng = np.random.default_rng(0)
+    layer.mode, layer.brush_size = "paint", 30
+    viewer.dims.set_point(0, shape[0] // 2 * correction.SPACING[0])
+    wait(1)
+    last[0] = time.perf_counter()
+    timer.start(2)
+    end, strokes = time.perf_counter() + chosen.seconds, 0
+    while time.perf_counter() < end:
+        layer.selected_label = int(rng.integers(0, 6))
+        place = rng.uniform(50, 350, 2)
+        z = shape[0] // 2 * correction.SPACING[0]
+        mouse_press_callbacks(layer, event("mouse_press", (z, *place)))
+        for _ in range(20):
+            place = place + rng.normal(0, 6, 2)
+            mouse_move_callbacks(layer, event("mouse_move", (z, *place)))
+            wait(0.012)
+        mouse_release_callbacks(layer, event("mouse_release", (z, *place)))
+        strokes += 1
+        wait(0.1)
+    painting = sorted(gaps)
+    gaps.clear()
+    panel.session.autosave.save()
+    last[0] = time.perf_counter()
+    while panel.session.autosave.saving:
+        wait(0.02)
+    saving = max(gaps)
+    undo_begun = time.perf_counter()
+    layer.undo()
+    undo = time.perf_counter() - undo_begun
+    result = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "napari": napari.__version__,
+        "shape": list(shape),
+        "strokes": strokes,
+        "longest gap while painting, ms": round(1000 * painting[-1], 1),
+        "99th percentile, ms": round(1000 * painting[int(0.99 * len(painting))], 1),
+        "longest gap while autosave writes, ms": round(1000 * saving, 1),
+        "undo of a stroke, ms": round(1000 * undo, 1),
+    }
+    print(json.dumps(result, indent=1))
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    path = chosen.out / "correction-window.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    timer.stop()
+    panel.shut_down()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
