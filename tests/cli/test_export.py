@@ -147,3 +147,19 @@ def test_a_segmented_mask_is_known_to_be_untouched(
     medurwkv(*words, "--overwrite")
     assert made == ["AUTOMATIC", "SEMIAUTOMATIC"]
     assert b"grey matter" in (tmp_path / "t.seg.nrrd").read_bytes()
+
+
+def test_objects_stay_objects(medurwkv, embedded, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    Pictures.fromarray(picture).save(tmp_path / "cells.png")
+    made = tmp_path / "objects.tif"
+    medurwkv(
+        "segment", tmp_path / "cells.png", made, "--model", "nuclei", "--instances"
+    )
+    medurwkv("export", made, "-f", "coco", "-o", tmp_path / "out")
+    document = json.loads((tmp_path / "out_coco.json").read_text())
+    assert [c["name"] for c in document["categories"]] == ["nucleus"]
+    record = json.loads((tmp_path / "objects.json").read_text())
+    assert len(document["annotations"]) == len(record["labels"])
+    again = json.loads((tmp_path / "out.json").read_text())
+    assert again["labels"] == record["labels"]

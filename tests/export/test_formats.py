@@ -149,6 +149,8 @@ def test_a_type_without_a_category_is_anatomy():
     category, type_ = segment_terms(info)
     assert category.meaning == "Anatomical Structure"
     assert type_.value == "90572001"
+    (info,) = class_infos([LabelName(3, "Mass", "#010203", "SCT^108369006^Neoplasm")])
+    assert segment_terms(info)[0].meaning == "Morphologically Altered Structure"
 
 
 class TestPlanes:

@@ -16,6 +16,7 @@ from napari_medurwkv.cli.streams import only_results_on_stdout, say, show_json
 from napari_medurwkv.errors import GeometryError, OutputError
 
 if TYPE_CHECKING:
+    from napari_medurwkv.checkpoints import ClassInfo
     from napari_medurwkv.export import ExportMask
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io import Image
@@ -212,7 +213,11 @@ def _to_export(
     if record is not None and record.labels_sha256:
         same = labels_digest(smallest_labels(labels.array)) == record.labels_sha256
         changed = record.parameters.get("changed_voxels") if same else None
+    # Its record knows whether a mask numbers objects.
+    instances = instances or bool(record and record.parameters.get("instances"))
     names = find(model).card.classes if model else class_infos(labels.classes)
+    if instances and not model:
+        names = tuple(_kind_of(info) for info in names[:1])
     grey = picture is not None and not picture.rgb
     return ExportMask(
         labels=labels.array,
@@ -223,3 +228,9 @@ def _to_export(
         record=record,
         changed=changed if isinstance(changed, int) else None,
     )
+
+
+def _kind_of(info: ClassInfo) -> ClassInfo:
+    """Return what an object is: "nucleus 7" is a nucleus."""
+    kind = info.name.removesuffix(f" {info.value}")
+    return info.model_copy(update={"name": kind or info.name})

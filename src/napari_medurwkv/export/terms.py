@@ -56,22 +56,28 @@ KNOWN: dict[str, tuple[CodedConcept, CodedConcept]] = {
 }
 """Category and type of names that masks often have."""
 
+# Files often state a type alone.
+_CATEGORIES = {TISSUE.value: TISSUE} | {
+    type_.value: category for category, type_ in KNOWN.values()
+}
+
 
 def segment_terms(info: ClassInfo) -> tuple[CodedConcept, CodedConcept]:
     """Return the coded category and type of a class.
 
     What the class itself states comes first, then a common name, then "Tissue" for
-    both, which is also what 3D Slicer gives segments that say nothing.
+    both, which is also what 3D Slicer gives segments that say nothing. A type without a
+    category is anatomy, unless it is known to be something else.
 
     Parameters
     ----------
     info : ClassInfo
         The class.
     """
-    category, type_ = KNOWN.get(info.name.strip().lower(), (TISSUE, TISSUE))
     if info.type is not None:
-        stated = getattr(info, "category", None)
-        return stated or (ANATOMY if category == TISSUE else category), info.type
+        usual = _CATEGORIES.get(info.type.value, ANATOMY)
+        return info.category or usual, info.type
+    category, type_ = KNOWN.get(info.name.strip().lower(), (TISSUE, TISSUE))
     return info.category or category, type_
 
 
