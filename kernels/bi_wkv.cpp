@@ -58,8 +58,8 @@ bool moderate(const float* w, const float* u, std::ptrdiff_t count,
               std::ptrdiff_t tokens) {
   const auto reach = static_cast<double>(tokens < kChunk ? tokens : kChunk);
   for (std::ptrdiff_t c = 0; c < count; ++c) {
-    if (!(std::fabs(u[c]) <= kSteepest)) return false;
-    if (!(std::fabs(w[c]) * reach <= kSteepest)) return false;
+    if (!(std::fabs(u[c]) <= kSteepestBonus)) return false;
+    if (!(std::fabs(w[c]) * reach <= kSteepestDecay)) return false;
   }
   return true;
 }
@@ -81,7 +81,7 @@ void scatter(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
 constexpr std::ptrdiff_t kMostLanes = 16;
 
 // The last channels, too few to fill a tile: computed on a padded copy. Like
-// full_tile, returns false where the keys are too extreme for a tile.
+// full_tiles, returns false where the keys are too extreme for a tile.
 bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
                  std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t lanes = kernels.lanes, count = x.channels - from;
@@ -102,7 +102,7 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
   if (back) {
     gather(x.y + at, x.tokens, x.channels, count, lanes, y);
     gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
-    const Tile tile{x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
+    const Tile tile{1, x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
                     grad,     gk,    gv, gw, gu};
     if (!kernels.backward(tile)) return false;
     scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
@@ -113,7 +113,7 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
     }
   } else {
     const Tile tile{
-        x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
+        1, x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
         nullptr,  nullptr, nullptr, nullptr, nullptr};
     if (!kernels.forward(tile)) return false;
     scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
@@ -121,11 +121,11 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
   return true;
 }
 
-bool full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
-               std::ptrdiff_t from, float* space) {
+bool full_tiles(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
+                std::ptrdiff_t from, int count, float* space) {
   const std::ptrdiff_t at = b * x.tokens * x.channels + from;
   const std::ptrdiff_t place = b * x.channels + from;
-  Tile tile{x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
+  Tile tile{count, x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
             space,    nullptr,    nullptr,    nullptr,    nullptr,  nullptr};
   if (x.grad == nullptr) return kernels.forward(tile);
   tile.grad = x.grad + at;
@@ -136,29 +136,51 @@ bool full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff
   return kernels.backward(tile);
 }
 
+// How many full tiles to compute together: as many as leave every thread the same.
+int together(std::ptrdiff_t tiles, std::ptrdiff_t batch, int threads) {
+  for (int count = kMostTiles; count > 1; --count) {
+    const std::ptrdiff_t tasks = batch * (tiles / count);
+    if (tiles % count == 0 && (tasks % threads == 0 || tasks >= 8 * threads))
+      return count;
+  }
+  return 1;
+}
+
 int solve(const Problem<float>& x, int level, int threads) {
   const TileKernels& kernels = kernels_for(level);
   const std::ptrdiff_t lanes = kernels.lanes;
-  const std::ptrdiff_t tiles = (x.channels + lanes - 1) / lanes;
   const bool back = x.grad != nullptr, narrow = x.channels % lanes != 0;
+  if (x.batch * x.tokens * x.channels < kWorthSharing || threads < 1) threads = 1;
+  const std::ptrdiff_t tiles = x.channels / lanes;
+  const int count = together(tiles, x.batch, threads);
+  const std::ptrdiff_t groups = tiles / count + (narrow ? 1 : 0);
   const std::size_t scratch =
       back ? kernels.backward_scratch(x.tokens) : kernels.forward_scratch(x.tokens);
-  const std::size_t copies = narrow ? (back ? 6 : 3) : 0;
+  const std::size_t copies =
+      narrow ? (back ? 6 : 3) * static_cast<std::size_t>(x.tokens * lanes) : 0;
+  const std::size_t many = static_cast<std::size_t>(count) * scratch;
   const std::size_t tile_bytes =
-      sizeof(float) * (scratch + copies * static_cast<std::size_t>(x.tokens * lanes));
+      sizeof(float) * (many > scratch + copies ? many : scratch + copies);
   const std::size_t scan_bytes = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
-  if (x.batch * x.tokens * x.channels < kWorthSharing) threads = 1;
   return share(
-      x.batch * tiles, threads, tile_bytes > scan_bytes ? tile_bytes : scan_bytes,
+      x.batch * groups, threads, tile_bytes > scan_bytes ? tile_bytes : scan_bytes,
       [&](std::ptrdiff_t task, const Workspace& space) {
-        const std::ptrdiff_t b = task / tiles, from = task % tiles * lanes;
-        const std::ptrdiff_t left = x.channels - from;
-        const std::ptrdiff_t count = left < lanes ? left : lanes;
-        const bool done =
-            moderate(x.w + from, x.u + from, count, x.tokens) &&
-            (count < lanes ? narrow_tile(x, kernels, b, from, space.as<float>())
-                           : full_tile(x, kernels, b, from, space.as<float>()));
-        if (!done) scan_channels(x, b, from, from + count, space.as<ScanState>());
+        const std::ptrdiff_t b = task / groups, from = task % groups * count * lanes;
+        const std::ptrdiff_t left = x.channels - from, width = count * lanes;
+        auto* floats = space.as<float>();
+        if (width <= left && moderate(x.w + from, x.u + from, width, x.tokens) &&
+            full_tiles(x, kernels, b, from, count, floats))
+          return;
+        // Tile by tile, so that one extreme channel slows down its tile alone.
+        const std::ptrdiff_t end = width < left ? from + width : x.channels;
+        for (std::ptrdiff_t c = from; c < end; c += lanes) {
+          const std::ptrdiff_t some = end - c < lanes ? end - c : lanes;
+          const bool done =
+              moderate(x.w + c, x.u + c, some, x.tokens) &&
+              (some < lanes ? narrow_tile(x, kernels, b, c, floats)
+                            : full_tiles(x, kernels, b, c, 1, floats));
+          if (!done) scan_channels(x, b, c, c + some, space.as<ScanState>());
+        }
       });
 }
 

@@ -6,6 +6,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>  // whose functions are always inlined
+#endif
 
 #ifndef MEDURWKV_ISA
 #error "define MEDURWKV_ISA (a namespace) and MEDURWKV_LANES before this header"
@@ -86,7 +89,25 @@ MEDURWKV_INLINE Lanes load(const float* from) {
   return x;
 }
 MEDURWKV_INLINE void store(float* to, Lanes x) { std::memcpy(to, &x, sizeof x); }
-MEDURWKV_INLINE Lanes larger(Lanes a, Lanes b) { return where_below(a, b, b, a); }
+// Asks for a row of lanes that will be read soon: rows lie too far apart for the
+// processor to guess.
+MEDURWKV_INLINE void fetch(const float* from) {
+#if defined(__GNUC__)
+  for (int i = 0; i < kLanes; i += 16) __builtin_prefetch(from + i);
+#else
+  (void)from;
+#endif
+}
+// The larger one; where either is NaN, a.
+MEDURWKV_INLINE Lanes larger(Lanes a, Lanes b) {
+#if defined(__AVX512F__) && MEDURWKV_LANES == 16
+  return _mm512_max_ps(b, a);
+#elif defined(__AVX2__) && MEDURWKV_LANES == 8
+  return _mm256_max_ps(b, a);
+#else
+  return where_below(a, b, b, a);
+#endif
+}
 MEDURWKV_INLINE bool any_below(Lanes a, Lanes b) {
   float below[kLanes];
   store(below, where_below(a, b, splat(1.0f), splat(0.0f)));
@@ -135,6 +156,11 @@ MEDURWKV_INLINE Lanes exponential(Lanes k, Lanes scale) {
   p = p * r + splat(1.6666665459e-1f);
   p = p * r + splat(5.0000001201e-1f);
   p = p * (r * r) + r + splat(1.0f);
+#if defined(__AVX512F__) && MEDURWKV_LANES == 16
+  // Scales by the power of two in one step; what is too small becomes zero, as the
+  // caller has numbers below the normal format flushed.
+  return _mm512_scalef_ps(p, whole - scale);
+#endif
   const Lanes exponent = rounded - (scale - splat(127.0f));
   return where_below(exponent, splat(kRounder + 127.0f + kFaintest), splat(0.0f),
                      p * shift_to_exponent(exponent));

@@ -6,12 +6,16 @@
 namespace medurwkv {
 
 // Tokens that share one scale.
-constexpr int kChunk = 16;
+constexpr int kChunk = 32;
 // Largest decay over a chunk, |w|·tokens in nats, and largest |u|, that tiles take.
-constexpr double kSteepest = 16.0;
+constexpr double kSteepestDecay = 24.0, kSteepestBonus = 16.0;
+// Neighbouring tiles that may be computed together.
+constexpr int kMostTiles = 4;
 
-// One sequence of `lanes` neighbouring channels. Row t of k starts at k + t * stride.
+// One sequence of `count` times `lanes` neighbouring channels. Row t of k starts at
+// k + t * stride.
 struct Tile {
+  int count;
   std::ptrdiff_t tokens;
   std::ptrdiff_t stride;
   const float* w;
@@ -30,7 +34,7 @@ struct Tile {
 
 struct TileKernels {
   int lanes;
-  // Floats of scratch memory for so many tokens.
+  // Floats of scratch memory that one tile of so many tokens takes.
   std::size_t (*forward_scratch)(std::ptrdiff_t tokens);
   std::size_t (*backward_scratch)(std::ptrdiff_t tokens);
   // Return false, with the results unfinished, where the keys are too extreme.

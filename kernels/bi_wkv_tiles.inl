@@ -1,7 +1,7 @@
 // Bi-WKV of one tile of channels, forward and backward; see docs/kernels.md.
 //
-// The sequence is cut into chunks of 16 tokens over which the decay stays within
-// e^16. A chunk's weights e^k are kept relative to a power of two of their
+// The sequence is cut into chunks of 32 tokens over which the decay stays within
+// e^24. A chunk's weights e^k are kept relative to a power of two of their
 // own, its scale. What comes in from the left and the right, the carries, are
 // mantissas with a whole binary exponent each. If no carry exceeds a chunk's scale
 // by more than kHeadroom bits, everything in the chunk is computed at that scale
@@ -27,41 +27,72 @@ MEDURWKV_INLINE std::ptrdiff_t chunk_end(const Tile& tile, std::ptrdiff_t start)
   return end < tile.tokens ? end : tile.tokens;
 }
 
-// Right to left over the chunks: writes e^k at each chunk's scale to `weights` and
-// keeps, for each chunk, its scale and the carry that comes in from its right. Stops
-// and returns false where all keys of a chunk are too large or too small to be split.
+// One chunk from right to left: writes e^k at the chunk's scale to `weights` and
+// keeps its scale and the carry that comes in from its right. Returns false where all
+// keys of the chunk are too large or too small to be split.
 template <int N>
-MEDURWKV_INLINE bool weigh(const Tile& tile, const Decay& decay, float* weights,
-                           float* scales, float* carries) {
+MEDURWKV_INLINE bool weigh_chunk(const Tile& tile, const Decay& decay, std::ptrdiff_t c,
+                                 float* weights, float* scales, float* carries,
+                                 Carry<N>& carry) {
   const std::ptrdiff_t stride = tile.stride;
-  constexpr std::ptrdiff_t size = (N + 1) * kLanes;
-  Carry<N> carry;
-  carry.clear();
-  for (std::ptrdiff_t c = chunk_count(tile.tokens) - 1; c >= 0; --c) {
-    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
-    Lanes largest = load(tile.k + start * stride);
-    for (std::ptrdiff_t t = start + 1; t < end; ++t)
-      largest = larger(largest, load(tile.k + t * stride));
-    if (any_below(largest, splat(-kKeyLimit)) || any_below(splat(kKeyLimit), largest))
-      return false;
-    const Lanes scale = binary_exponent(largest);
-    store(scales + c * kLanes, scale);
-    carry.save(carries + c * size);
-    Lanes sum[N];
-    for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
-    for (std::ptrdiff_t t = end - 1; t >= start; --t) {
-      const Lanes weight = exponential(load(tile.k + t * stride), scale);
-      store(weights + t * stride, weight);
-      if constexpr (N == 4) {
-        sum[2] = decay.step * sum[2] + sum[0];
-        sum[3] = decay.step * sum[3] + sum[1];
-      }
-      sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
-      sum[1] = decay.step * sum[1] + weight;
-    }
-    carry.pass(sum, scale, decay);
+  const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
+  Lanes largest = load(tile.k + start * stride);
+  for (std::ptrdiff_t t = start + 1; t < end; ++t)
+    largest = larger(largest, load(tile.k + t * stride));
+  if (any_below(largest, splat(-kKeyLimit)) || any_below(splat(kKeyLimit), largest))
+    return false;
+  for (std::ptrdiff_t t = start - 1; t >= start - kChunk && t >= 0; --t) {
+    fetch(tile.k + t * stride);
+    fetch(tile.v + t * stride);
   }
+  const Lanes scale = binary_exponent(largest);
+  store(scales + c * kLanes, scale);
+  carry.save(carries + c * (N + 1) * kLanes);
+  Lanes sum[N];
+  for (int i = 0; i < N; ++i) sum[i] = splat(0.0f);
+  for (std::ptrdiff_t t = end - 1; t >= start; --t) {
+    const Lanes weight = exponential(load(tile.k + t * stride), scale);
+    store(weights + t * stride, weight);
+    if constexpr (N == 4) {
+      sum[2] = decay.step * sum[2] + sum[0];
+      sum[3] = decay.step * sum[3] + sum[1];
+    }
+    sum[0] = decay.step * sum[0] + weight * load(tile.v + t * stride);
+    sum[1] = decay.step * sum[1] + weight;
+  }
+  carry.pass(sum, scale, decay);
   return true;
+}
+
+// Neighbouring tiles that go through the chunks together, so that memory is met in
+// whole rows of them.
+struct Tiles {
+  Tile tile[kMostTiles];
+  Decay decay[kMostTiles];
+  int count;
+};
+
+MEDURWKV_INLINE void split(const Tile& tile, std::size_t scratch, Tiles& tiles) {
+  tiles.count = tile.count;
+  for (int i = 0; i < tile.count; ++i) {
+    const int at = i * kLanes;
+    Tile& one = tiles.tile[i];
+    one = tile;
+    one.w += at;
+    one.u += at;
+    one.k += at;
+    one.v += at;
+    one.y += at;
+    one.scratch += static_cast<std::size_t>(i) * scratch;
+    if (tile.grad != nullptr) {
+      one.grad += at;
+      one.gk += at;
+      one.gv += at;
+      one.gw += at;
+      one.gu += at;
+    }
+    tiles.decay[i] = make_decay(one.w, one.u);
+  }
 }
 
 // One chunk of the forward pass; `past` is taken at the chunk's left end and left
@@ -111,25 +142,45 @@ std::size_t forward_scratch(std::ptrdiff_t tokens) {
                                   2 * kChunk * kLanes);
 }
 
-bool forward(const Tile& tile) {
-  const std::ptrdiff_t chunks = chunk_count(tile.tokens);
-  const Decay decay = make_decay(tile.w, tile.u);
-  float* scales = tile.scratch;
-  float* carries = scales + chunks * kLanes;
-  float* after = carries + chunks * kCarry2;
-  if (!weigh<2>(tile, decay, tile.y, scales, carries)) return false;
-  Carry<2> past, future;
-  past.clear();
+bool forward(const Tile& all) {
+  Tiles tiles;
+  split(all, forward_scratch(all.tokens), tiles);
+  const std::ptrdiff_t chunks = chunk_count(all.tokens);
+  const std::ptrdiff_t carries_at = chunks * kLanes;
+  const std::ptrdiff_t after_at = carries_at + chunks * kCarry2;
+  Carry<2> carry[kMostTiles];
+  for (int i = 0; i < tiles.count; ++i) carry[i].clear();
+  for (std::ptrdiff_t c = chunks - 1; c >= 0; --c) {
+    for (int i = 0; i < tiles.count; ++i) {
+      const Tile tile = tiles.tile[i];
+      const Decay decay = tiles.decay[i];
+      Carry<2> own = carry[i];
+      if (!weigh_chunk<2>(tile, decay, c, tile.y, tile.scratch,
+                          tile.scratch + carries_at, own))
+        return false;
+      carry[i] = own;
+    }
+  }
+  for (int i = 0; i < tiles.count; ++i) carry[i].clear();
   for (std::ptrdiff_t c = 0; c < chunks; ++c) {
-    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
-    const Lanes scale = load(scales + c * kLanes);
-    future.restore(carries + c * kCarry2);
-    const Lanes highest = larger(past.exponent, future.exponent);
-    if (any_below(scale + splat(kHeadroom), highest))
-      forward_chunk<true>(tile, decay, start, end, scale, larger(scale, highest),
-                          future, past, after);
-    else
-      forward_chunk<false>(tile, decay, start, end, scale, scale, future, past, after);
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(all, start);
+    for (int i = 0; i < tiles.count; ++i) {
+      const Tile tile = tiles.tile[i];
+      const Decay decay = tiles.decay[i];
+      const Lanes scale = load(tile.scratch + c * kLanes);
+      Carry<2> future;
+      future.restore(tile.scratch + carries_at + c * kCarry2);
+      float* after = all.scratch + after_at;  // of one tile at a time
+      Carry<2> past = carry[i];
+      const Lanes highest = larger(past.exponent, future.exponent);
+      if (any_below(scale + splat(kHeadroom), highest))
+        forward_chunk<true>(tile, decay, start, end, scale, larger(scale, highest),
+                            future, past, after);
+      else
+        forward_chunk<false>(tile, decay, start, end, scale, scale, future, past,
+                             after);
+      carry[i] = past;
+    }
   }
   return true;
 }
@@ -250,53 +301,76 @@ std::size_t backward_scratch(std::ptrdiff_t tokens) {
       chunk_count(tokens) * (2 * kLanes + kCarry4 + kCarry2) + 4 * kChunk * kLanes);
 }
 
-bool backward(const Tile& tile) {
-  const std::ptrdiff_t chunks = chunk_count(tile.tokens);
-  const Decay decay = make_decay(tile.w, tile.u);
-  float* scales = tile.scratch;
-  float* tops = scales + chunks * kLanes;
-  float* carries = tops + chunks * kLanes;
-  float* grad_carries = carries + chunks * kCarry4;
-  float* states = grad_carries + chunks * kCarry2;
-  for (int i = 0; i < kLanes; ++i) tile.gw[i] = tile.gu[i] = 0.0;
-  if (!weigh<4>(tile, decay, tile.gk, scales, carries)) return false;
-
-  Carry<4> past, future;
-  Carry<2> grads;
-  past.clear();
-  grads.clear();
-  for (std::ptrdiff_t c = 0; c < chunks; ++c) {
-    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
-    const Lanes scale = load(scales + c * kLanes);
-    future.restore(carries + c * kCarry4);
-    grads.save(grad_carries + c * kCarry2);
-    const Lanes highest = larger(past.exponent, future.exponent);
-    if (any_below(scale + splat(kHeadroom), highest)) {
-      const Lanes top = larger(scale, highest);
-      store(tops + c * kLanes, top);
-      divide_chunk<true>(tile, decay, start, end, scale, top, future, past, grads,
-                         states);
-    } else {
-      store(tops + c * kLanes, scale);
-      divide_chunk<false>(tile, decay, start, end, scale, scale, future, past, grads,
-                          states);
+bool backward(const Tile& all) {
+  Tiles tiles;
+  split(all, backward_scratch(all.tokens), tiles);
+  const std::ptrdiff_t chunks = chunk_count(all.tokens);
+  const std::ptrdiff_t tops_at = chunks * kLanes;
+  const std::ptrdiff_t carries_at = tops_at + chunks * kLanes;
+  const std::ptrdiff_t grad_carries_at = carries_at + chunks * kCarry4;
+  const std::ptrdiff_t states_at = grad_carries_at + chunks * kCarry2;
+  Carry<4> carry[kMostTiles];
+  Carry<2> grads[kMostTiles];
+  for (int i = 0; i < tiles.count; ++i) {
+    carry[i].clear();
+    grads[i].clear();
+    for (int lane = 0; lane < kLanes; ++lane)
+      tiles.tile[i].gw[lane] = tiles.tile[i].gu[lane] = 0.0;
+  }
+  for (std::ptrdiff_t c = chunks - 1; c >= 0; --c) {
+    for (int i = 0; i < tiles.count; ++i) {
+      const Tile& tile = tiles.tile[i];
+      if (!weigh_chunk<4>(tile, tiles.decay[i], c, tile.gk, tile.scratch,
+                          tile.scratch + carries_at, carry[i]))
+        return false;
     }
   }
 
-  Carry<2> grads_after;
-  grads_after.clear();
+  for (int i = 0; i < tiles.count; ++i) carry[i].clear();
+  for (std::ptrdiff_t c = 0; c < chunks; ++c) {
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(all, start);
+    for (int i = 0; i < tiles.count; ++i) {
+      const Tile& tile = tiles.tile[i];
+      const Lanes scale = load(tile.scratch + c * kLanes);
+      Carry<4> future;
+      future.restore(tile.scratch + carries_at + c * kCarry4);
+      grads[i].save(tile.scratch + grad_carries_at + c * kCarry2);
+      float* tops = tile.scratch + tops_at + c * kLanes;
+      float* states = all.scratch + states_at;
+      const Lanes highest = larger(carry[i].exponent, future.exponent);
+      if (any_below(scale + splat(kHeadroom), highest)) {
+        const Lanes top = larger(scale, highest);
+        store(tops, top);
+        divide_chunk<true>(tile, tiles.decay[i], start, end, scale, top, future,
+                           carry[i], grads[i], states);
+      } else {
+        store(tops, scale);
+        divide_chunk<false>(tile, tiles.decay[i], start, end, scale, scale, future,
+                            carry[i], grads[i], states);
+      }
+    }
+  }
+
+  Carry<2> later[kMostTiles];
+  for (int i = 0; i < tiles.count; ++i) later[i].clear();
   for (std::ptrdiff_t c = chunks - 1; c >= 0; --c) {
-    const std::ptrdiff_t start = c * kChunk, end = chunk_end(tile, start);
-    const Lanes scale = load(scales + c * kLanes), top = load(tops + c * kLanes);
-    grads.restore(grad_carries + c * kCarry2);
-    const Lanes own = splat(0.0f) - top;
-    const Lanes highest = larger(grads.exponent, grads_after.exponent);
-    if (any_below(own + splat(kHeadroom), highest))
-      spread_chunk<true>(tile, decay, start, end, scale, top, larger(own, highest),
-                         grads, grads_after, states);
-    else
-      spread_chunk<false>(tile, decay, start, end, scale, top, own, grads, grads_after,
-                          states);
+    const std::ptrdiff_t start = c * kChunk, end = chunk_end(all, start);
+    for (int i = 0; i < tiles.count; ++i) {
+      const Tile& tile = tiles.tile[i];
+      const Lanes scale = load(tile.scratch + c * kLanes);
+      const Lanes top = load(tile.scratch + tops_at + c * kLanes);
+      Carry<2> before;
+      before.restore(tile.scratch + grad_carries_at + c * kCarry2);
+      float* states = all.scratch + states_at;
+      const Lanes own = splat(0.0f) - top;
+      const Lanes highest = larger(before.exponent, later[i].exponent);
+      if (any_below(own + splat(kHeadroom), highest))
+        spread_chunk<true>(tile, tiles.decay[i], start, end, scale, top,
+                           larger(own, highest), before, later[i], states);
+      else
+        spread_chunk<false>(tile, tiles.decay[i], start, end, scale, top, own, before,
+                            later[i], states);
+    }
   }
   return true;
 }

@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from napari_medurwkv.kernels import Backend
 
 from napari_medurwkv.cli import checks
 from napari_medurwkv.inference import DeviceChoice
@@ -84,11 +85,27 @@ def test_a_cpu_alone_is_fine(monkeypatch):
 
 def test_slow_kernels_are_told_with_their_reason(monkeypatch):
     monkeypatch.setenv("MEDURWKV_KERNELS", "portable")
-    check = checks._check_kernels()
+    check = next(checks._check_kernels())
     assert check.status in ("note", "ok")
     assert "portable" in check.text
     monkeypatch.setenv("MEDURWKV_KERNELS", "steam")
-    assert checks._check_kernels().status == "problem"
+    assert next(checks._check_kernels()).status == "problem"
+
+
+def test_the_kernels_of_each_device_are_told(monkeypatch):
+    monkeypatch.delenv("MEDURWKV_KERNELS", raising=False)
+    choice = DeviceChoice("cuda:0", "a GPU", "auto")
+    monkeypatch.setattr("napari_medurwkv.inference.choose_device", lambda _: choice)
+    missing = "cuda.core is not installed"
+    backends = {"cuda:0": Backend("portable", missing), "cpu": Backend("native", "it")}
+    monkeypatch.setattr("napari_medurwkv.kernels.backend_for", backends.get)
+    gpu, cpu = checks._check_kernels()
+    assert gpu.name == "Kernels"
+    assert gpu.status == "note"
+    assert missing in gpu.text
+    assert "[cuda]" in gpu.fix
+    assert (cpu.name, cpu.status) == ("Kernels on cpu", "ok")
+    assert cpu.text == "cpu: native, it"
 
 
 def test_packages_that_are_not_there(monkeypatch):

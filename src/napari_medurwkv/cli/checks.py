@@ -28,6 +28,8 @@ TORCH_CUDA = (
     "https://download.pytorch.org/whl/{build}"
 )
 REINSTALL = "pip install --force-reinstall --no-deps napari-medurwkv"
+FASTER = {"cpu": REINSTALL, "cuda": 'pip install "napari-medurwkv[cuda]"'}
+"""What brings the fast path, by the kind of device."""
 
 Status = Literal["ok", "note", "problem"]
 
@@ -67,7 +69,7 @@ def examine() -> Iterator[Check]:
     yield torch
     if torch.status != "problem":
         yield _check_device()
-        yield _check_kernels()
+        yield from _check_kernels()
         yield from _check_checkpoints()
     yield from _check_window()
     yield from _check_extras()
@@ -129,18 +131,28 @@ def _nvidia_driver() -> str:
     return first if answer.returncode == 0 and first[:1].isdigit() else ""
 
 
-def _check_kernels() -> Check:
+def _check_kernels() -> Iterator[Check]:
+    """Say for the device in use, and for the CPU, which path computes and why."""
     from napari_medurwkv.inference import choose_device
+
+    device = choose_device("auto").device
+    yield _check_kernels_on(device, "Kernels")
+    if device != "cpu":
+        yield _check_kernels_on("cpu", "Kernels on cpu")
+
+
+def _check_kernels_on(device: str, name: str) -> Check:
     from napari_medurwkv.kernels import backend_for
 
     try:
-        backend = backend_for(choose_device("auto").device)
+        backend = backend_for(device)
     except MedurwkvError as error:
-        return Check("Kernels", "problem", str(error), essential=True)
-    text = f"{backend.name}: {backend.reason}"
-    if backend.name == "portable" and choose_device("auto").device == "cpu":
-        return Check("Kernels", "note", f"{text} (correct, but slower)", REINSTALL)
-    return Check("Kernels", "ok", text)
+        return Check(name, "problem", str(error), essential=True)
+    text = f"{device}: {backend.name}, {backend.reason}"
+    kind = device.partition(":")[0]
+    if backend.name == "portable" and kind in FASTER:
+        return Check(name, "note", f"{text} (correct, but slower)", FASTER[kind])
+    return Check(name, "ok", text)
 
 
 def _check_checkpoints() -> Iterator[Check]:
