@@ -40,16 +40,16 @@ from napari_medurwkv.kernels import (
     shift_mix,
     wkv6,
 )
+from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHAPES = ((1, 196, 192), (1, 1024, 192), (1, 4096, 192), (4, 1024, 384))
 BURST = 3  # runs in a row
+_ALIVE: list[Tensor] = []  # what compiled functions were given the address of
 Times = dict[str, tuple[float, float]]
 Table = tuple[str, dict[str, Times]]
 
@@ -147,8 +147,10 @@ def bi_wkv_runs(
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Callable[[], object]]]:
     """Forward and backward passes to time."""
     w, u, k, v = inputs(shape)
-    grad, y, gk, gv, total = (torch.randn(shape) for _ in range(5))
+    grad, out, gk, gv, total = (torch.randn(shape) for _ in range(5))
     gw, gu = torch.empty((2, shape[0], shape[2]), dtype=torch.float64)
+    _ALIVE.extend((w, u, k, v, grad, out, gk, gv, gw, gu))
+    y = bi_wkv(w, u, k, v)
     threads = torch.get_num_threads()
     copy: dict[str, Callable[[], object]] = {
         "triad": lambda: torch.add(k, v, out=total)
@@ -159,23 +161,22 @@ def bi_wkv_runs(
         native = _native.NativeKernels(ctypes.CDLL(str(_native.LIBRARY)), level)
         ahead = native._forward[torch.float32]
         back = native._backward[torch.float32]
-        there = addresses(w, u, k, v, y)
+        there = addresses(w, u, k, v, out)
         here = addresses(grad, w, u, k, v, y, gw, gu, gk, gv)
         name = f"{native.instruction_set} kernel"
-        forward[name] = partial(ahead, level, threads, *shape, *there)
+        forward[name] = partial(ahead, level, threads, *shape, 0, *there)
         backward[name] = partial(back, level, threads, *shape, *here)
-    y = bi_wkv(w, u, k, v)
     operator = torch.ops.medurwkv.bi_wkv_backward
+    _ALIVE.append(y)
     paths = ("portable",) if isinstance(best, str) else ("native", "portable")
     for path in paths:
         forward[f"{path} operator"] = forced(path, lambda: bi_wkv(w, u, k, v))
         backward[f"{path} operator"] = forced(
-            path, lambda y=y: operator(grad, w, u, k, v, y)
+            path, lambda: operator(grad, w, u, k, v, y)
         )
     forward[f"{paths[0]}, 32 segments"] = lambda: bi_wkv(w, u, k, v, 32)
     if serial is not None:
         sizes = [ctypes.c_long(n) for n in shape]
-        out = torch.empty_like(k)
         arrays = [ctypes.c_void_p(a) for a in addresses(w, u, k, v, out)]
         forward["serial C++"] = lambda: serial.serial(*sizes, *arrays, threads)
     return forward, backward

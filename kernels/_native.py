@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ __all__ = ["LEVELS", "NativeKernels", "find_library", "load"]
 
 LEVELS = ("baseline", "avx2", "avx512")
 """Instruction sets by the library's numbers."""
-INTERFACE = 2
+INTERFACE = 3
 """Version of the C interface; bi_wkv.cpp counts it up when it changes."""
 
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -92,7 +93,7 @@ class NativeKernels:
         for dtype, suffix in ((torch.float32, "f32"), (torch.float64, "f64")):
             forward = library[f"medurwkv_bi_wkv_forward_{suffix}"]
             backward = library[f"medurwkv_bi_wkv_backward_{suffix}"]
-            forward.argtypes = _SHAPE + [ctypes.c_void_p] * 5
+            forward.argtypes = [*_SHAPE, ctypes.c_int64] + [ctypes.c_void_p] * 5
             backward.argtypes = _SHAPE + [ctypes.c_void_p] * 10
             self._forward[dtype] = forward
             self._backward[dtype] = backward
@@ -100,6 +101,8 @@ class NativeKernels:
     @property
     def instruction_set(self) -> str:
         """Name of the instruction set in use."""
+        if self.level == 0 and platform.machine().lower() in ("aarch64", "arm64"):
+            return "neon"
         return LEVELS[self.level]
 
     def forward(
@@ -125,14 +128,13 @@ class NativeKernels:
         MemoryError
             If there is no room for the working memory.
         """
-        if segments:
-            return _portable_segments.forward(w, u, k, v, segments)
         y = torch.empty_like(k)
         _check(
             self._forward[k.dtype](
                 self.level,
                 torch.get_num_threads(),
                 *k.shape,
+                -(-k.shape[1] // segments) if segments else 0,
                 *(x.data_ptr() for x in (w, u, k, v, y)),
             )
         )

@@ -19,12 +19,22 @@ constexpr std::ptrdiff_t kWorthSharing = 16384;  // values; below, one thread is
 template <typename Real>
 struct Problem {
   std::ptrdiff_t batch, tokens, channels;
+  std::ptrdiff_t segment;  // tokens of a segment; 0 for the definition
   const Real *w, *u, *k, *v;
   Real* y;
   const Real* grad;  // null in the forward pass
   Real *gk, *gv;
   double *gw, *gu;  // (batch, channels)
 };
+
+template <typename Real>
+void set_sizes(Problem<Real>& x, std::int64_t batch, std::int64_t tokens,
+               std::int64_t channels, std::int64_t segment) {
+  x.batch = static_cast<std::ptrdiff_t>(batch);
+  x.tokens = static_cast<std::ptrdiff_t>(tokens);
+  x.channels = static_cast<std::ptrdiff_t>(channels);
+  x.segment = static_cast<std::ptrdiff_t>(segment);
+}
 
 const TileKernels& kernels_for(int level) {
 #ifdef MEDURWKV_X86
@@ -47,6 +57,8 @@ void scan_channels(const Problem<Real>& x, std::ptrdiff_t b, std::ptrdiff_t from
       const std::ptrdiff_t place = b * x.channels + c;
       scan_backward(channel, x.grad + at, x.gk + at, x.gv + at, x.gw + place,
                     x.gu + place, states);
+    } else if (x.segment > 0) {
+      scan_segments(channel, x.segment, x.y + at, states);
     } else {
       scan_forward(channel, x.y + at, states);
     }
@@ -55,8 +67,9 @@ void scan_channels(const Problem<Real>& x, std::ptrdiff_t b, std::ptrdiff_t from
 
 // Whether these channels' decay and bonus are moderate enough for the tile kernels.
 bool moderate(const float* w, const float* u, std::ptrdiff_t count,
-              std::ptrdiff_t tokens) {
-  const auto reach = static_cast<double>(tokens < kChunk ? tokens : kChunk);
+              std::ptrdiff_t tokens, std::ptrdiff_t segment) {
+  const std::ptrdiff_t length = segment > kChunk ? segment : kChunk;
+  const auto reach = static_cast<double>(tokens < length ? tokens : length);
   for (std::ptrdiff_t c = 0; c < count; ++c) {
     if (!(std::fabs(u[c]) <= kSteepestBonus)) return false;
     if (!(std::fabs(w[c]) * reach <= kSteepestDecay)) return false;
@@ -102,7 +115,7 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
   if (back) {
     gather(x.y + at, x.tokens, x.channels, count, lanes, y);
     gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
-    const Tile tile{1, x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
+    const Tile tile{1, 0, x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
                     grad,     gk,    gv, gw, gu};
     if (!kernels.backward(tile)) return false;
     scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
@@ -113,7 +126,7 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
     }
   } else {
     const Tile tile{
-        1, x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
+        1, x.segment, x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
         nullptr,  nullptr, nullptr, nullptr, nullptr};
     if (!kernels.forward(tile)) return false;
     scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
@@ -125,7 +138,7 @@ bool full_tiles(const Problem<float>& x, const TileKernels& kernels, std::ptrdif
                 std::ptrdiff_t from, int count, float* space) {
   const std::ptrdiff_t at = b * x.tokens * x.channels + from;
   const std::ptrdiff_t place = b * x.channels + from;
-  Tile tile{count, x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
+  Tile tile{count, x.segment, x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
             space,    nullptr,    nullptr,    nullptr,    nullptr,  nullptr};
   if (x.grad == nullptr) return kernels.forward(tile);
   tile.grad = x.grad + at;
@@ -168,7 +181,7 @@ int solve(const Problem<float>& x, int level, int threads) {
         const std::ptrdiff_t b = task / groups, from = task % groups * count * lanes;
         const std::ptrdiff_t left = x.channels - from, width = count * lanes;
         auto* floats = space.as<float>();
-        if (width <= left && moderate(x.w + from, x.u + from, width, x.tokens) &&
+        if (width <= left && moderate(x.w + from, x.u + from, width, x.tokens, x.segment) &&
             full_tiles(x, kernels, b, from, count, floats))
           return;
         // Tile by tile, so that one extreme channel slows down its tile alone.
@@ -176,7 +189,7 @@ int solve(const Problem<float>& x, int level, int threads) {
         for (std::ptrdiff_t c = from; c < end; c += lanes) {
           const std::ptrdiff_t some = end - c < lanes ? end - c : lanes;
           const bool done =
-              moderate(x.w + c, x.u + c, some, x.tokens) &&
+              moderate(x.w + c, x.u + c, some, x.tokens, x.segment) &&
               (some < lanes ? narrow_tile(x, kernels, b, c, floats)
                             : full_tiles(x, kernels, b, c, 1, floats));
           if (!done) scan_channels(x, b, c, c + some, space.as<ScanState>());
@@ -197,7 +210,7 @@ int solve(const Problem<double>& x, int, int threads) {
 }  // namespace medurwkv
 
 // Counted up whenever a function here changes; _native.py asks for its own number.
-MEDURWKV_EXPORT int medurwkv_interface() { return 2; }
+MEDURWKV_EXPORT int medurwkv_interface() { return 3; }
 
 // The best instruction set of this processor: 0 baseline, 1 AVX2, 2 AVX-512.
 MEDURWKV_EXPORT int medurwkv_best_level() {
@@ -221,47 +234,29 @@ MEDURWKV_EXPORT int medurwkv_has_threads() {
 }
 
 // All arrays are contiguous: w, u (channels); k, v, y, grad, gk, gv (batch, tokens,
-// channels); gw, gu (batch, channels), always in double. Levels are those of
+// channels); gw, gu (batch, channels), always in double. A segment of 0 tokens is the
+// definition. Levels are those of
 // medurwkv_best_level and must not exceed it. Returns 0, or 1 without memory.
 #define MEDURWKV_DEFINE(REAL, SUFFIX)                                                \
   MEDURWKV_EXPORT int medurwkv_bi_wkv_forward_##SUFFIX(                              \
       int level, int threads, std::int64_t batch, std::int64_t tokens,               \
-      std::int64_t channels, const REAL* w, const REAL* u, const REAL* k,            \
-      const REAL* v, REAL* y) {                                                      \
-    const medurwkv::Problem<REAL> problem{static_cast<std::ptrdiff_t>(batch),        \
-                                          static_cast<std::ptrdiff_t>(tokens),       \
-                                          static_cast<std::ptrdiff_t>(channels),     \
-                                          w,                                         \
-                                          u,                                         \
-                                          k,                                         \
-                                          v,                                         \
-                                          y,                                         \
-                                          nullptr,                                   \
-                                          nullptr,                                   \
-                                          nullptr,                                   \
-                                          nullptr,                                   \
-                                          nullptr};                                  \
-    return medurwkv::solve(problem, level, threads);                                 \
+      std::int64_t channels, std::int64_t segment, const REAL* w, const REAL* u,     \
+      const REAL* k, const REAL* v, REAL* y) {                                       \
+    medurwkv::Problem<REAL> x{};                                                     \
+    medurwkv::set_sizes(x, batch, tokens, channels, segment);                        \
+    x.w = w, x.u = u, x.k = k, x.v = v, x.y = y;                                     \
+    return medurwkv::solve(x, level, threads);                                       \
   }                                                                                  \
   MEDURWKV_EXPORT int medurwkv_bi_wkv_backward_##SUFFIX(                             \
       int level, int threads, std::int64_t batch, std::int64_t tokens,               \
       std::int64_t channels, const REAL* grad, const REAL* w, const REAL* u,         \
       const REAL* k, const REAL* v, const REAL* y, double* gw, double* gu, REAL* gk, \
       REAL* gv) {                                                                    \
-    const medurwkv::Problem<REAL> problem{static_cast<std::ptrdiff_t>(batch),        \
-                                          static_cast<std::ptrdiff_t>(tokens),       \
-                                          static_cast<std::ptrdiff_t>(channels),     \
-                                          w,                                         \
-                                          u,                                         \
-                                          k,                                         \
-                                          v,                                         \
-                                          const_cast<REAL*>(y),                      \
-                                          grad,                                      \
-                                          gk,                                        \
-                                          gv,                                        \
-                                          gw,                                        \
-                                          gu};                                       \
-    return medurwkv::solve(problem, level, threads);                                 \
+    medurwkv::Problem<REAL> x{};                                                     \
+    medurwkv::set_sizes(x, batch, tokens, channels, 0);                              \
+    x.w = w, x.u = u, x.k = k, x.v = v, x.y = const_cast<REAL*>(y);                  \
+    x.grad = grad, x.gk = gk, x.gv = gv, x.gw = gw, x.gu = gu;                       \
+    return medurwkv::solve(x, level, threads);                                       \
   }
 
 MEDURWKV_DEFINE(float, f32)

@@ -30,11 +30,15 @@ struct Decay {
   Lanes exponent;
   Lanes fraction;  // log2(mantissa), in [0, 1)
   Lanes cross;     // chunk · e^(-w·(chunk-1)), over 2^exponent
+  Lanes loss;      // 1 - e^-w
+  Lanes growth;    // e^w
+  Lanes gain;      // 1 - e^w
 };
 
 MEDURWKV_INLINE Decay make_decay(const float* w, const float* u) {
   float step[kLanes], bonus[kLanes], mantissa[kLanes], rest[kLanes];
   float exponent[kLanes], fraction[kLanes], cross[kLanes];
+  float loss[kLanes], growth[kLanes], gain[kLanes];
   double x[kLanes], over_token[kLanes], over_chunk[kLanes];
   for (int i = 0; i < kLanes; ++i) x[i] = u[i];
   exact_exponentials(x, over_token);
@@ -59,9 +63,13 @@ MEDURWKV_INLINE Decay make_decay(const float* w, const float* u) {
     rest[i] = static_cast<float>(scaled - mantissa[i]);
     fraction[i] = static_cast<float>(x[i] * (1.4426950408889634 * kChunk) - binary);
     cross[i] = static_cast<float>(kChunk * scaled / over_token[i]);
+    loss[i] = static_cast<float>(1.0 - over_token[i]);
+    growth[i] = static_cast<float>(1.0 / over_token[i]);
+    gain[i] = static_cast<float>(1.0 - 1.0 / over_token[i]);
   }
   return {load(step),     load(bonus),    load(mantissa), load(rest),
-          load(exponent), load(fraction), load(cross)};
+          load(exponent), load(fraction), load(cross),
+          load(loss),     load(growth),   load(gain)};
 }
 
 // A carry of N sums with one exponent. It is handed on from chunk to chunk rather than

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <initializer_list>
 
 namespace medurwkv {
 
@@ -71,6 +72,42 @@ void scan_forward(const Channel<Real>& x, Real* y, ScanState* states) {
     const ScanView seen = look(states[t], state, x.u + key, value);
     y[t * x.stride] = static_cast<Real>(seen.numerator / seen.denominator);
     state.add(x.w, key, value, 1.0);
+  }
+}
+
+// The published kernels' variant, whose segments are `segment` tokens long.
+template <typename Real>
+void scan_segments(const Channel<Real>& x, std::ptrdiff_t segment, Real* y,
+                   ScanState* states) {
+  ScanState state;
+  for (std::ptrdiff_t t = x.tokens - 1; t >= 0; --t) {
+    states[t] = state;
+    state.add(x.w, x.k[t * x.stride], x.v[t * x.stride], 1.0);
+  }
+  ScanState past, before, grown;
+  const double step = std::exp(-x.w), loss = -std::expm1(-x.w), gain = -std::expm1(x.w);
+  for (std::ptrdiff_t t = 0; t < x.tokens; ++t) {
+    const double key = x.k[t * x.stride], value = x.v[t * x.stride];
+    if (t % segment == 0) {
+      before = past;
+      grown = ScanState();
+    } else {
+      before.scale -= x.w;
+      grown.add(-x.w, key, value, 1.0);
+    }
+    const ScanState& future = states[t];
+    double top = x.u + key;
+    for (const double scale : {past.scale, future.scale, before.scale, grown.scale})
+      top = scale > top ? scale : top;
+    const double a = std::exp(past.scale - top), b = step * std::exp(future.scale - top);
+    const double c = std::exp(x.u + key - top), d = -loss * std::exp(before.scale - top);
+    const double e = gain * std::exp(grown.scale - top);
+    y[t * x.stride] = static_cast<Real>(
+        (a * past.values + b * future.values + c * value + d * before.values +
+         e * grown.values) /
+        (a * past.weights + b * future.weights + c + d * before.weights +
+         e * grown.weights));
+    past.add(x.w, key, value, 1.0);
   }
 }
 

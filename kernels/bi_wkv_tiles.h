@@ -16,6 +16,8 @@ constexpr int kMostTiles = 4;
 // k + t * stride.
 struct Tile {
   int count;
+  // Tokens of a segment in the published kernels' variant; 0 for the definition.
+  std::ptrdiff_t segment;
   std::ptrdiff_t tokens;
   std::ptrdiff_t stride;
   const float* w;

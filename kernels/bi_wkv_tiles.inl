@@ -95,13 +95,25 @@ MEDURWKV_INLINE void split(const Tile& tile, std::size_t scratch, Tiles& tiles) 
   }
 }
 
+// What the published variant carries beside the past: the past at the segment's start,
+// faded since, and the additional term that grows; all at 2^exponent.
+struct Segment {
+  Lanes before[2], grown[2];
+  Lanes exponent;
+
+  MEDURWKV_INLINE void clear() {
+    for (int i = 0; i < 2; ++i) before[i] = grown[i] = splat(0.0f);
+    exponent = splat(kNoTerms);
+  }
+};
+
 // One chunk of the forward pass; `past` is taken at the chunk's left end and left
 // at its right end.
-template <bool Rescaled>
+template <bool Rescaled, bool Segmented>
 MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
                                    std::ptrdiff_t start, std::ptrdiff_t end,
                                    Lanes scale, Lanes top, const Carry<2>& future,
-                                   Carry<2>& past, float* after) {
+                                   Carry<2>& past, float* after, Segment& segment) {
   const std::ptrdiff_t stride = tile.stride;
   const Lanes factor = power_of_two(scale - top);
   const Lanes future_factor = power_of_two(future.exponent - top);
@@ -119,6 +131,16 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
   }
   Lanes run[2] = {past.sum[0] * past_factor, past.sum[1] * past_factor};
   Lanes local[2] = {splat(0.0f), splat(0.0f)};
+  Lanes before[2], grown[2];
+  std::ptrdiff_t inside = 0;  // tokens since the segment's start
+  if constexpr (Segmented) {
+    const Lanes old = power_of_two(segment.exponent - top);
+    for (int i = 0; i < 2; ++i) {
+      before[i] = segment.before[i] * old;
+      grown[i] = segment.grown[i] * old;
+    }
+    inside = start % tile.segment;
+  }
   for (std::ptrdiff_t t = start; t < end; ++t) {
     Lanes weight = load(tile.y + t * stride);
     const Lanes value = load(tile.v + t * stride);
@@ -128,11 +150,37 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
     const float* row = after + (t - start) * 2 * kLanes;
     const Lanes own = decay.bonus * weight;
     const Lanes weighted = weight * value;
-    const Lanes numerator = own * value + (run[0] + load(row));
-    const Lanes denominator = own + (run[1] + load(row + kLanes));
-    store(tile.y + t * stride, numerator / denominator);
+    if constexpr (Segmented) {
+      if (inside == 0) {
+        for (int i = 0; i < 2; ++i) {
+          before[i] = run[i];
+          grown[i] = splat(0.0f);
+        }
+      } else {
+        grown[0] = decay.growth * grown[0] + decay.gain * weighted;
+        grown[1] = decay.growth * grown[1] + decay.gain * weight;
+      }
+      const Lanes numerator = own * value + (run[0] - decay.loss * before[0]) +
+                              (decay.step * load(row) + grown[0]);
+      const Lanes denominator = own + (run[1] - decay.loss * before[1]) +
+                                (decay.step * load(row + kLanes) + grown[1]);
+      store(tile.y + t * stride, numerator / denominator);
+      for (int i = 0; i < 2; ++i) before[i] = decay.step * before[i];
+      if (++inside == tile.segment) inside = 0;
+    } else {
+      const Lanes numerator = own * value + (run[0] + load(row));
+      const Lanes denominator = own + (run[1] + load(row + kLanes));
+      store(tile.y + t * stride, numerator / denominator);
+    }
     run[0] = decay.step * run[0] + weighted;
     run[1] = decay.step * run[1] + weight;
+  }
+  if constexpr (Segmented) {
+    for (int i = 0; i < 2; ++i) {
+      segment.before[i] = before[i];
+      segment.grown[i] = grown[i];
+    }
+    segment.exponent = top;
   }
   past.pass(local, scale, decay);
 }
@@ -142,7 +190,8 @@ std::size_t forward_scratch(std::ptrdiff_t tokens) {
                                   2 * kChunk * kLanes);
 }
 
-bool forward(const Tile& all) {
+template <bool Segmented>
+MEDURWKV_INLINE bool forward_tiles(const Tile& all) {
   Tiles tiles;
   split(all, forward_scratch(all.tokens), tiles);
   const std::ptrdiff_t chunks = chunk_count(all.tokens);
@@ -161,7 +210,11 @@ bool forward(const Tile& all) {
       carry[i] = own;
     }
   }
-  for (int i = 0; i < tiles.count; ++i) carry[i].clear();
+  Segment segment[kMostTiles];
+  for (int i = 0; i < tiles.count; ++i) {
+    carry[i].clear();
+    segment[i].clear();
+  }
   for (std::ptrdiff_t c = 0; c < chunks; ++c) {
     const std::ptrdiff_t start = c * kChunk, end = chunk_end(all, start);
     for (int i = 0; i < tiles.count; ++i) {
@@ -174,15 +227,20 @@ bool forward(const Tile& all) {
       Carry<2> past = carry[i];
       const Lanes highest = larger(past.exponent, future.exponent);
       if (any_below(scale + splat(kHeadroom), highest))
-        forward_chunk<true>(tile, decay, start, end, scale, larger(scale, highest),
-                            future, past, after);
+        forward_chunk<true, Segmented>(tile, decay, start, end, scale,
+                                       larger(scale, highest), future, past, after,
+                                       segment[i]);
       else
-        forward_chunk<false>(tile, decay, start, end, scale, scale, future, past,
-                             after);
+        forward_chunk<false, Segmented>(tile, decay, start, end, scale, scale, future,
+                                        past, after, segment[i]);
       carry[i] = past;
     }
   }
   return true;
+}
+
+bool forward(const Tile& all) {
+  return all.segment > 0 ? forward_tiles<true>(all) : forward_tiles<false>(all);
 }
 
 // One chunk of the backward pass from left to right. Writes p = grad / denominator,

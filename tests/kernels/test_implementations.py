@@ -145,7 +145,7 @@ def exact_gradients(x):
     return torch.autograd.grad(loss, arguments)
 
 
-def assert_close(found, exact, tokens, tolerance=2e-5):
+def assert_close(found, exact, tokens, tolerance=5e-5):
     """Errors relative to each channel's largest gradient, or to 1 if that is less."""
     for name, a, b in zip("wukv", found, exact, strict=True):
         assert a.dtype == torch.float32
@@ -216,7 +216,7 @@ def test_segments(implementation, make_inputs, tokens, segments):
         found = implementation.backward(x.grad, *x.arguments, y, segments)
         arguments = [part.requires_grad_() for part in x.double().arguments]
         loss = (bi_wkv_dense(*arguments, segments) * x.grad).sum()
-        assert_close(found, torch.autograd.grad(loss, arguments), tokens)
+        assert_close(found, torch.autograd.grad(loss, arguments), tokens, 1e-4)
 
 
 @pytest.mark.parametrize("segments", [16, 32])

@@ -204,7 +204,7 @@ class SpatialMix(_Mix):
         mixed = self._attend(self.key(x_k), self.value(x_v), grid).to(gate.dtype)
         if self.key_norm is not None:
             mixed = self.key_norm(mixed)
-        out: Tensor = self.output(gate * mixed)
+        out: Tensor = self.output(_product(gate, mixed))
         return out
 
     def _attend(self, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
@@ -222,6 +222,13 @@ class SpatialMix(_Mix):
             if by_columns:
                 value = _transposed(value, (grid[1], grid[0]))
         return value
+
+
+def _product(gate: Tensor, x: Tensor) -> Tensor:
+    """Multiply, into the gate's memory where no gradient is wanted."""
+    if torch.is_grad_enabled() or gate.dtype != x.dtype:
+        return gate * x
+    return gate.mul_(x)
 
 
 def _transposed(tokens: Tensor, grid: Grid) -> Tensor:
@@ -250,11 +257,13 @@ class ChannelMix(_Mix):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Mix the channels of ``x`` (B, H * W, C), whose grid is (H, W)."""
         x_k, x_r = self._look(x, grid)
-        hidden = F.relu(self.key(x_k), inplace=True).square()
+        hidden = F.relu(self.key(x_k), inplace=True)
+        # In place where nothing will ask for it again: fresh memory costs as much as
+        # the arithmetic.
+        hidden = hidden.square() if torch.is_grad_enabled() else hidden.square_()
         if self.key_norm is not None:
             hidden = self.key_norm(hidden)
-        out: Tensor = torch.sigmoid(self.receptance(x_r)) * self.value(hidden)
-        return out
+        return _product(torch.sigmoid(self.receptance(x_r)), self.value(hidden))
 
 
 class Block(nn.Module):
