@@ -24,13 +24,24 @@ CLASSES = (
 
 
 def segment(
-    image, model, *, device, overlap, instances, progress, cancel, keep_partial, out
+    image,
+    model,
+    *,
+    device,
+    overlap,
+    instances,
+    progress,
+    cancel,
+    keep_partial,
+    out,
+    region=None,
 ):
-    """Mark what is above 0."""
+    """Mark what is above 0; of a region, its planes."""
     assert keep_partial
     misbehave(model)
     count, done = len(out), 0
-    for index in range(count):
+    wanted = slice(None) if region is None else region[0]
+    for index in range(*wanted.indices(count)):
         if cancel() and model != "stubborn":
             break
         if model == "chatty":
@@ -41,8 +52,8 @@ def segment(
             time.sleep(0.1)
         out[index] = image.array[index] > 0
         done = index + 1
-        region = (slice(index, index + 1), *(slice(None),) * (out.ndim - 1))
-        progress(Progress(done, count, region, 0.5))
+        final = (slice(index, index + 1), *(slice(None),) * (out.ndim - 1))
+        progress(Progress(done, count, final, 0.5))
         if done == count // 2 and model in DEATHS:
             os.kill(os.getpid(), DEATHS[model])
     return Segmentation(

@@ -165,6 +165,16 @@ def test_labels_progress_and_record_come_back(client, image):
     ]
 
 
+def test_a_part_of_the_image_can_be_asked_for(client, image):
+    out = labels_for(image)
+    region = (slice(3, 5), *(slice(None),) * (out.ndim - 1))
+    client.segment(image, "fine", out=out, region=region)
+    expected = np.zeros_like(out)
+    expected[3:5] = image.array[3:5] > 0
+    assert expected.any()
+    assert np.array_equal(out, expected)
+
+
 def test_a_region_is_in_out_when_it_is_told_and_only_then(client, image):
     out, told = labels_for(image), []
 

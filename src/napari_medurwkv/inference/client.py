@@ -32,6 +32,7 @@ from napari_medurwkv.inference.engine_protocol import (
     EngineError,
     Message,
     decode_error,
+    encode_region,
 )
 from napari_medurwkv.inference.engine_run import (
     AbandonedError,
@@ -156,6 +157,7 @@ class EngineClient:
         device: str = "auto",
         overlap: float | None = None,
         instances: bool = False,
+        region: tuple[slice, ...] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_region: Callable[[tuple[slice, ...]], None] | None = None,
     ) -> Segmentation:
@@ -169,7 +171,7 @@ class EngineClient:
             Name in the catalogue, or path of a checkpoint.
         out : ndarray
             Labels in display order, of an integer type; filled region by region.
-        device, overlap, instances
+        device, overlap, instances, region
             As for `napari_medurwkv.segment`.
         on_progress : callable, optional
             Called in this thread after every window.
@@ -209,6 +211,7 @@ class EngineClient:
             "device": device,
             "overlap": overlap,
             "instances": instances,
+            "region": region and encode_region(region, out.shape),
         }
         listener = Listener(out, on_progress, on_region)
         with self._begin() as run:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from napari_medurwkv.inference.engine_arrays import map_array
 from napari_medurwkv.inference.engine_protocol import (
     Message,
+    decode_region,
     encode_error,
     encode_region,
     read_message,
@@ -179,6 +180,7 @@ class Server:
             device=request["device"],
             overlap=request["overlap"],
             instances=request["instances"],
+            region=request["region"] and decode_region(request["region"]),
             progress=tell,
             cancel=lambda: number in self._cancelled,
             keep_partial=True,

@@ -20,6 +20,8 @@ from napari_medurwkv.widgets.image_picker import ImagePicker
 from napari_medurwkv.widgets.live_measures import Measured
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
+from napari_medurwkv.widgets.part_choice import PartChoice
+from napari_medurwkv.widgets.part_regions import rectangle_region, slice_region
 from napari_medurwkv.widgets.removal import call_on_removal
 from napari_medurwkv.widgets.result_view import ResultView
 from napari_medurwkv.widgets.run_button import RunButton
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
+    from napari_medurwkv.widgets.layer_image import LayerImage
     from napari_medurwkv.widgets.model_picker import ModelList
     from napari_medurwkv.widgets.shared_engine import Engine
 
@@ -79,6 +82,7 @@ class SegmentPanel(QWidget):
             preferences.default_model, list_models or list_installed
         )
         self.options = RunOptions(preferences)
+        self.part = PartChoice(viewer)
         self.button = RunButton()
         self.device = DeviceLine()
         self.result = ResultView(viewer)
@@ -130,7 +134,14 @@ class SegmentPanel(QWidget):
         self._more.unfold()
 
     def start(self) -> None:
-        """Segment the chosen image with the chosen model."""
+        """Segment the chosen image, or the part that is chosen, with the model."""
+        self._start(preview=False)
+
+    def preview(self) -> None:
+        """Segment the slice on screen alone."""
+        self._start(preview=True)
+
+    def _start(self, *, preview: bool) -> None:
         layer, picture = self.images.layer, self.images.picture
         entry = self.models.entry
         if self._run is not None or layer is None or picture is None or entry is None:
@@ -138,17 +149,20 @@ class SegmentPanel(QWidget):
         self._pending = False
         self._say("", None)
         self.result.clear()
-        request = RunRequest(
-            layer,
-            picture,
-            entry,
-            device=self.options.device,
-            overlap=self.options.overlap,
-            instances=self.options.instances,
-            keep_partial=read_preferences().keep_partial,
-        )
         run: SegmentRun | DenoiseRun
         try:
+            region, part = self._region(layer, picture, preview=preview)
+            request = RunRequest(
+                layer,
+                picture,
+                entry,
+                device=self.options.device,
+                overlap=self.options.overlap,
+                instances=self.options.instances,
+                keep_partial=read_preferences().keep_partial,
+                region=region,
+                part=part,
+            )
             if entry.card.task == "restoration":
                 run = DenoiseRun(self._viewer, request, self)
                 run.ended.connect(self._end_denoising)
@@ -164,6 +178,17 @@ class SegmentPanel(QWidget):
         self.button.show_starting()
         self._allow_changes(False)
         run.start()
+
+    def _region(
+        self, layer: Layer, picture: LayerImage, *, preview: bool
+    ) -> tuple[tuple[slice, ...] | None, str]:
+        """Say what part is asked for, and what to call it."""
+        if preview:
+            return slice_region(self._viewer, layer, picture), "preview"
+        shapes = self.part.shapes
+        if shapes is None or self.part.isHidden():
+            return None, ""
+        return rectangle_region(shapes, layer, picture), "part"
 
     def cancel(self) -> None:
         """Stop the run under way; does nothing without one."""
@@ -191,6 +216,7 @@ class SegmentPanel(QWidget):
         if alive:
             self.result.clear()
             self.images.disconnect_viewer()
+            self.part.disconnect_viewer()
             self.setEnabled(False)
         if self._shares_engine:
             release_engine()
@@ -210,6 +236,7 @@ class SegmentPanel(QWidget):
             self.models,
             self.options.separate,
             self._more,
+            self.part,
             self.button,
             self._hint,
             self.device,
@@ -238,6 +265,7 @@ class SegmentPanel(QWidget):
         self.models.model_changed.connect(self._model_changed)
         self.options.device_changed.connect(self._device_changed)
         self.button.segment_clicked.connect(self.start)
+        self.part.preview_clicked.connect(self.preview)
         self.button.cancel_clicked.connect(self.cancel)
         self._picture_changed()
 
@@ -245,10 +273,13 @@ class SegmentPanel(QWidget):
 
     def _picture_changed(self) -> None:
         self.models.suit(self.images.dimensions)
+        self.part.show_dimensions(self.images.dimensions)
         self._update_ready()
 
     def _model_changed(self, entry: Any) -> None:
         self.options.show_card(None if entry is None else entry.card)
+        # An image is denoised as a whole.
+        self.part.setVisible(entry is None or entry.card.task != "restoration")
         restores = entry is not None and entry.card.task == "restoration"
         self.button.offer("Denoise" if restores else "Segment")
         self._update_ready()
@@ -266,7 +297,8 @@ class SegmentPanel(QWidget):
         hint, waiting = self._obstacle()
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
-        self.button.setEnabled(not hint and not waiting)
+        for button in (self.button, self.part.preview):
+            button.setEnabled(not hint and not waiting)
         if self._pending and not waiting:
             self._pending = False
             if not hint:
@@ -291,7 +323,7 @@ class SegmentPanel(QWidget):
 
     def _allow_changes(self, allow: bool) -> None:
         options = (self.options, self.options.separate)
-        for widget in (self.images, self.models, *options):
+        for widget in (self.images, self.models, self.part, *options):
             widget.setEnabled(allow)
 
     def _hide_earlier(self, image_id: str) -> None:

@@ -60,6 +60,10 @@ class RunRequest:
         Whether to number objects.
     keep_partial : bool
         Whether a cancelled run leaves its finished part.
+    region : tuple of slice or None
+        Part of the image, in display order; all by default.
+    part : str
+        What that part is, for the mask's name; empty for all.
     """
 
     layer: Layer
@@ -69,6 +73,8 @@ class RunRequest:
     overlap: float | None = None
     instances: bool = False
     keep_partial: bool = True
+    region: tuple[slice, ...] | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +161,8 @@ class SegmentRun(QObject):
         )
         self.layer: Labels = make_labels_layer(
             self._data,
-            name=f"{request.layer.name} – {card.title}",
+            name=f"{request.layer.name} – {card.title}"
+            + (f" ({request.part})" if request.part else ""),
             spatial=spatial_state(request.layer, picture.frame),
             classes=card.classes,
             instances=request.instances,
@@ -224,6 +231,7 @@ class SegmentRun(QObject):
             device=request.device,
             overlap=request.overlap,
             instances=request.instances,
+            region=request.region,
             on_progress=self._note,
             on_region=self._mark,
         )

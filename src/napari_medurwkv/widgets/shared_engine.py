@@ -32,6 +32,7 @@ class Engine(Protocol):
         device: str = ...,
         overlap: float | None = ...,
         instances: bool = ...,
+        region: tuple[slice, ...] | None = ...,
         on_progress: Callable[[Progress], None] | None = ...,
         on_region: Callable[[tuple[slice, ...]], None] | None = ...,
     ) -> Segmentation:
