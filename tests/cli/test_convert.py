@@ -132,3 +132,20 @@ def test_answers_that_mean_nothing(medurwkv, foreign, tmp_path, option, value):
     answer = medurwkv("convert", foreign, target, option, value, code=2)
     assert option in answer.stderr
     assert not target.exists()
+
+
+def test_segmenting_with_an_unknown_file_says_what_was_assumed(
+    medurwkv, foreign, tmp_path
+):
+    import imageio.v3 as iio
+    import numpy as np
+
+    picture = np.random.default_rng(0).integers(0, 255, (40, 56), np.uint8)
+    iio.imwrite(tmp_path / "a.png", picture)
+    mask = tmp_path / "mask.png"
+    said = medurwkv(
+        "segment", tmp_path / "a.png", mask, "--model", foreign, "--device", "cpu"
+    ).stderr
+    assert "net.pth has no model card; it is a RWKV-UNet, custom." in said
+    assert "Assumed: What are the image's channels? grey" in said
+    assert iio.imread(mask).shape == picture.shape

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_medurwkv.cli.streams import say
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_medurwkv.checkpoints.answers import Answers
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "TensorsOnly",
     "Weights",
     "answers_from",
+    "say_assumed",
 ]
 
 Norms = Annotated[
@@ -96,6 +101,21 @@ def answers_from(
         averaged=None if weights is None else weights == "ema",
     )
     return None if given == Answers() else given
+
+
+def say_assumed(path: Path) -> None:
+    """Name what was taken for granted of a checkpoint that came without a card."""
+    from napari_medurwkv.checkpoints.examine import described, examine
+
+    if described(path) is not None:
+        return
+    found = examine(path)
+    if found.card_from != "assumed":
+        return
+    say(f"{path.name} has no model card; it is a {found.identity.title}.")
+    for question in found.open_questions:
+        say(f"Assumed: {question.text} {question.default}")
+    say("'medurwkv convert' or 'medurwkv models add' answers for good.")
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

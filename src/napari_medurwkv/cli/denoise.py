@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 # ruff: noqa: TC001, TC003 - typer reads the options
+from napari_medurwkv.cli.answers import say_assumed
 from napari_medurwkv.cli.options import AsJson, Device, Overwrite
 from napari_medurwkv.cli.streams import (
     cancel_on_interrupt,
@@ -41,6 +42,7 @@ def denoise(
 
     What it shows is the network's idea of the image: never measure or diagnose on it.
     """
+    from napari_medurwkv.checkpoints.lookup import locate
     from napari_medurwkv.errors import OutputError
     from napari_medurwkv.inference import restore
     from napari_medurwkv.io.write_image import IMAGE_SUFFIXES, write_image
@@ -57,9 +59,11 @@ def denoise(
         cancel_on_interrupt() as cancel,
         progress_bar(image.name) as tell,
     ):
+        path = locate(model)
+        say_assumed(path)
         result = restore(
             image,
-            model,
+            path,
             device=device,
             overlap=overlap,
             frame=frame,

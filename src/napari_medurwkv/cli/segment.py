@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from napari_medurwkv.cli.answers import say_assumed
 from napari_medurwkv.cli.options import (
     AsJson,  # noqa: TC001 - typer reads the annotations
     Device,  # noqa: TC001
@@ -113,6 +114,7 @@ def segment(
         dimensions = picture.geometry.ndim
         check_mask_target(mask, dimensions, overwrite=overwrite)
         entry = find(model) if model else default_for(dimensions, picture.rgb)
+        say_assumed(entry.path)
         for note in picture.notes:
             say(f"Note: {note}")
         result = run_and_save(
