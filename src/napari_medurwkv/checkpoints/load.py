@@ -273,7 +273,7 @@ def _usable(
 def _filled(
     network: nn.Module, config: NetworkConfig, tensors: dict[str, Tensor], name: str
 ) -> nn.Module:
-    network.load_state_dict(tensors, assign=True)
+    _assign(network, tensors)
     if any(buffer.is_meta for buffer in network.buffers()):
         # Buffers that no file holds get their values where a network is really built.
         from napari_medurwkv.models import build_model
@@ -281,3 +281,27 @@ def _filled(
         network = build_model(config)
         network.load_state_dict(tensors)
     return network.eval()
+
+
+def _assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors into their places; all were compared with the places before.
+
+    ``load_state_dict(assign=True)`` does the same and compares again, which takes
+    several times longer.
+    """
+    from torch import nn
+
+    refreshed = []
+    for prefix, module in network.named_modules():
+        start = f"{prefix}." if prefix else ""
+        for name, place in module.named_parameters(recurse=False):
+            value = nn.Parameter(tensors[start + name], place.requires_grad)
+            setattr(module, name, value)
+        for name, _ in module.named_buffers(recurse=False):
+            if start + name in tensors:
+                setattr(module, name, tensors[start + name])
+        refresh = getattr(module, "refresh", None)
+        if refresh is not None:
+            refreshed.append(refresh)
+    for refresh in refreshed:
+        refresh()

@@ -36,7 +36,7 @@ class OmniShift(nn.Module):
         self.conv5x5 = _depthwise(dim, 5)
         self.conv5x5_reparam = _depthwise(dim, 5).requires_grad_(False)
         hooked: Any = self  # torch leaves the method without types
-        hooked.register_load_state_dict_post_hook(_refresh)
+        hooked.register_load_state_dict_post_hook(_after_loading)
 
     def kernel(self) -> Tensor:
         """Return the kernel of the one convolution, (C, 1, 5, 5)."""
@@ -48,6 +48,12 @@ class OmniShift(nn.Module):
         combined: Tensor = kernel + F.pad(centre, (2, 2, 2, 2))
         return combined
 
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Replace the stored kernel, whatever was loaded into it."""
+        if not self.alpha.is_meta:
+            self.conv5x5_reparam.weight.copy_(self.kernel())
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Map tokens (B, H * W, C) to tokens of the same shape; grid is (H, W)."""
         batch, count, channels = x.shape
@@ -57,8 +63,5 @@ class OmniShift(nn.Module):
         return mixed.permute(0, 2, 3, 1).reshape(batch, count, channels)
 
 
-@torch.no_grad()
-def _refresh(module: Any, incompatible: Any) -> None:
-    """Replace the stored kernel, whatever was loaded into it."""
-    if not module.alpha.is_meta:
-        module.conv5x5_reparam.weight.copy_(module.kernel())
+def _after_loading(module: OmniShift, incompatible: Any) -> None:
+    module.refresh()
