@@ -353,6 +353,15 @@ def test_an_approximate_geometry_stays_marked(labels, tmp_path):
         "a.ome.zarr/.zattrs",
     ):
         assert b"2 slices are missing" in (tmp_path / name).read_bytes(), name
+    # Read again and written again, the doubt is still there.
+    for name in ("a.nii.gz", "a.seg.nrrd"):
+        again = read_labels(tmp_path / name)
+        assert "approximate" in again.geometry.describe(), name
+        given = ExportMask(again.array, again.geometry)
+        export_mask(given, ["nifti", "csv"], tmp_path / "b", overwrite=True)
+        header = nib.load(tmp_path / "b.nii.gz").header
+        assert header["descrip"].item() == b"geometry approximate"
+        assert ",approximate: " in (tmp_path / "b_measurements.csv").read_text()
 
 
 def test_unknown_sizes_can_be_stated(tmp_path):

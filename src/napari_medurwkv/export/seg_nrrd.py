@@ -11,6 +11,7 @@ from napari_medurwkv.errors import ImageError, OutputError
 from napari_medurwkv.export.mask import volume_grid
 from napari_medurwkv.export.terms import code_text, segment_terms
 from napari_medurwkv.io import Output, read_labels
+from napari_medurwkv.io.nrrd import APPROXIMATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,7 @@ def _header(mask: ExportMask, array: NDArray[Any], affine: NDArray[np.float64]) 
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     if mask.geometry.approximate:
-        fields["medurwkv_geometry_approximate"] = mask.geometry.approximate
+        fields[APPROXIMATE] = mask.geometry.approximate
     if mask.geometry.assumed:
         fields["medurwkv_geometry_assumed"] = "orientation or spacing not stated"
     extent = " ".join(f"0 {n - 1}" for n in array.shape)

@@ -51,6 +51,8 @@ GEOMETRY_FIELDS = (
     "xyzt_units",
 )
 LABEL_INTENT = 1002
+# What a mask's "descrip" says where its image was loaded in spite of gaps or tilt.
+APPROXIMATE = b"geometry approximate"
 MOST_NIFTI1 = 2**15 - 1
 # Read in pieces: GzipFile.readinto goes through a bytes object of the size asked for.
 CHUNK = 1 << 22
@@ -154,7 +156,7 @@ def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray
     header.set_intent("label", name="")
     if geometry.approximate:
         # Why, is in the sidecar; the field holds 80 bytes, and no free text goes here.
-        header["descrip"] = b"geometry approximate"
+        header["descrip"] = APPROXIMATE
     return header, array.reshape(shape)
 
 
@@ -271,6 +273,9 @@ def _geometry(file: NiftiFile, frame: int | None) -> tuple[Geometry, tuple[str, 
             sform_code=sform_code,
             qform_code=qform_code,
             assumed=not (sform_code or qform_code),
+            approximate="as the file itself says"
+            if file.header["descrip"].item() == APPROXIMATE
+            else "",
         )
     except GeometryError as error:
         raise ImageError(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["is_nrrd_segmentation", "nrrd_frame_count", "read_nrrd"]
 
+APPROXIMATE = "medurwkv_geometry_approximate"
+"""Key under which this program's masks say why positions are not exact."""
+
 
 def read_nrrd(path: Path, *, frame: int | None = None, labels: bool = False) -> Image:
     """Read a 2D or 3D image, or one frame (of a segmentation: one layer) of it.
@@ -42,6 +45,9 @@ def read_nrrd(path: Path, *, frame: int | None = None, labels: bool = False) -> 
     """
     file = open_nrrd(path)
     image = read_volume(file.volume, frame=frame, labels=labels)
+    doubt = str(file.fields.get(APPROXIMATE, ""))
+    if doubt:
+        image = replace(image, geometry=replace(image.geometry, approximate=doubt))
     return (
         replace(image, classes=_segments(file.fields, frame or 0)) if labels else image
     )
