@@ -349,3 +349,36 @@ def test_a_panel_that_goes_lets_go(panel, layer, viewer, qtbot):
     layer.undo()
     np.testing.assert_array_equal(layer.data, before)
     viewer.dims.set_point(0, 3)
+
+
+def test_a_mask_keeps_its_session_while_another_is_shown(panel, layer, viewer, qtbot):
+    """A new run's layer becomes the active one; that must not end the correction."""
+    before = layer.data.copy()
+    layer.paint((2, 30, 5), 2)
+    after, session = layer.data.copy(), panel.session
+    marks = session.mask.marks.copy()
+    other = viewer.add_labels(np.ones(SHAPE, np.uint8), scale=(2, 1, 1), name="run 2")
+    assert panel.session.layer is other
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+    layer.redo()
+    viewer.layers.selection.active = layer
+    assert panel.session is session
+    np.testing.assert_array_equal(session.mask.marks, marks)
+    panel.take_tool("take_result")
+    panel.tools.other.choose(other)
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    panel.tools.apply()
+    np.testing.assert_array_equal(layer.data[marks], after[marks])
+    assert (layer.data[~marks] == 1).all()
+    viewer.layers.remove(other)
+    assert panel.session is session
+
+
+def test_marks_outlive_the_panel(panel, layer, make, qtbot):
+    layer.paint((2, 30, 5), 2)
+    marks = panel.session.mask.marks.copy()
+    panel.shut_down()
+    second = make()
+    np.testing.assert_array_equal(second.session.mask.marks, marks)

@@ -55,8 +55,8 @@ _TOLD_MS = 8000
 class CorrectPanel(QWidget):
     """Correct the mask of a labels layer.
 
-    The mask in use has a session, which takes its history over from napari; it ends
-    when another mask is chosen, the layer goes, or the panel does.
+    A mask that is chosen gets a session, which takes its history over from napari. It
+    goes on while another mask is shown, and ends when its layer goes, or the panel.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ class CorrectPanel(QWidget):
         self._viewer = viewer
         self._folder = folder
         self.session: CorrectionSession | None = None
+        self._sessions: dict[Any, CorrectionSession] = {}
         self._waiting: Layer | None = None
         self._entry: Entry | None = None
         self._open = True
@@ -112,6 +113,8 @@ class CorrectPanel(QWidget):
         for part in (self.recovery, self.navigator, self.brush):
             part.told.connect(self.tell)
         viewer.dims.events.current_step.connect(self._on_slice)
+        # Before the picker hears of it: a layer that goes must not be shown again.
+        viewer.layers.events.removed.connect(self._on_removed)
         self.recovery.look()
         call_on_removal(self, self.shut_down)
 
@@ -203,25 +206,35 @@ class CorrectPanel(QWidget):
             self._hush.stop()
             self._viewer.dims.events.current_step.disconnect(self._on_slice)
             self._stop_waiting()
+            self._viewer.layers.events.removed.disconnect(self._on_removed)
             self.picker.disconnect_viewer()
-        self._drop_session()
+        self._hide_session()
+        for session in list(self._sessions.values()):
+            self._end_session(session)
 
     # ------------------------------------------------------------------ session
 
     def _use_layer(self, layer: Layer | None) -> None:
+        """Show the session of a layer; those of other layers go on."""
         if not self._started:
             return
         self._stop_waiting()
-        if self.session is not None and layer is not None:
-            if self.session.layer.unique_id == layer.unique_id and self.session.open:
-                return
-        self._drop_session()
+        shown, own = self.session, self._own_session(layer)
+        if shown is not None and shown is own:
+            self._wait(layer)
+            return
+        self._hide_session()
         if layer is None:
             return
-        if layer.editable:
+        if own is not None:
+            self._show_session(own)
+        elif layer.editable:
             self._begin(layer)
-        self._waiting = layer
-        layer.events.editable.connect(self._on_editable)
+        self._wait(layer)
+
+    def _own_session(self, layer: Layer | None) -> CorrectionSession | None:
+        session = None if layer is None else self._sessions.get(layer.unique_id)
+        return session if session is not None and session.open else None
 
     def _begin(self, layer: Layer) -> None:
         if session_of(layer) is not None:
@@ -235,12 +248,16 @@ class CorrectPanel(QWidget):
             return
         finally:
             self._switching = False
-        self.session = session
+        self._sessions[layer.unique_id] = session
         session.changed.connect(self._show)
         session.told.connect(self.tell)
-        session.binding.lost.connect(self._on_lost)
-        session.layer.events.selected_label.connect(self._on_label)
+        session.binding.lost.connect(lambda: self._on_lost(session))
         bind_keys(session.layer, self)
+        self._show_session(session)
+
+    def _show_session(self, session: CorrectionSession) -> None:
+        self.session = session
+        session.layer.events.selected_label.connect(self._on_label)
         self.palette_.draw_icons()
         self._show()
         self.class_buttons.use(session.layer)
@@ -248,8 +265,8 @@ class CorrectPanel(QWidget):
             part.use(session)
         self._set_enabled(True)
 
-    def _drop_session(self) -> None:
-        session, self.session = self.session, None
+    def _hide_session(self) -> None:
+        session = self.session
         if session is None:
             return
         if self._open:
@@ -258,19 +275,34 @@ class CorrectPanel(QWidget):
             self.classes.show_rows(())
             self.history.show_history(None)
             self._set_enabled(False)
+        self.session = None
         session.layer.events.selected_label.disconnect(self._on_label)
         self.class_buttons.use(None, alive=self._open)
+
+    def _end_session(self, session: CorrectionSession) -> None:
+        if session is self.session:
+            self._hide_session()
+        self._sessions.pop(session.layer.unique_id, None)
         unbind_keys(session.layer, self)
         self._switching = True
         session.close()
         self._switching = False
 
-    def _on_lost(self) -> None:
+    def _on_removed(self, event: Any) -> None:
+        session = self._sessions.get(event.value.unique_id)
+        if session is not None:
+            self._end_session(session)
+
+    def _on_lost(self, session: CorrectionSession) -> None:
         self.tell("The layer has got data of other dimensions; its history has ended.")
-        layer = None if self.session is None else self.session.layer
-        self._drop_session()
-        if layer is not None and layer.editable:
+        shown, layer = session is self.session, session.layer
+        self._end_session(session)
+        if shown and layer.editable:
             QTimer.singleShot(0, lambda: self._open and self._use_layer(layer))
+
+    def _wait(self, layer: Layer) -> None:
+        self._waiting = layer
+        layer.events.editable.connect(self._on_editable)
 
     def _on_editable(self, event: Any = None) -> None:
         layer = self._waiting
@@ -285,7 +317,7 @@ class CorrectPanel(QWidget):
     def _check_editable(self) -> None:
         session = self.session
         if self._open and session is not None and not session.layer.editable:
-            self._drop_session()
+            self._end_session(session)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -296,11 +328,9 @@ class CorrectPanel(QWidget):
         self._started = True
         layer = recovered_layer(kept)
         self._viewer.add_layer(layer)
-        self._drop_session()
         self.picker.choose(layer)
-        if self.session is None:
-            self._use_layer(self.picker.layer)
-        session = self.session
+        self._use_layer(self.picker.layer)
+        session = self._own_session(layer)
         if session is None:
             return
         session.restore(kept)

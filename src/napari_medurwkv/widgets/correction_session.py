@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["CorrectionSession", "session_of"]
 
 _TELL_MS = 250
+_MARKS = "medurwkv-edited"
 _SESSIONS: dict[Any, CorrectionSession] = {}
 
 
@@ -76,6 +77,9 @@ class CorrectionSession(QObject):
         unit = geometry.mm_per_unit
         self.known_size = unit is not None and geometry.kind != "none"
         self.mask = EditableMask(self.layer.data, self._spacing(unit))
+        kept = self.layer.metadata.get(_MARKS)
+        if kept is not None and kept.shape == self.mask.marks.shape:
+            self.mask.marks = kept  # of an earlier session: still the person's own
         self.binding = LabelsBinding(self.layer, self.mask)
         self.review = ReviewMarks(0, self.mask.array.shape[0])
         self.original: Tally | None = None
@@ -174,6 +178,8 @@ class CorrectionSession(QObject):
         if not self._open:
             return
         self._open = False
+        if self.mask.marks.any():
+            self.layer.metadata[_MARKS] = self.mask.marks
         self._pause.stop()
         if self._counting is not None:
             self._counting.abandon()
