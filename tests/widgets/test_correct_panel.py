@@ -190,6 +190,8 @@ def test_numbers_follow_the_brush(panel, layer, qtbot):
     painted = np.count_nonzero(layer.data == 2)
     qtbot.waitUntil(lambda: panel.classes.rows[1].voxels == painted)
     row = panel.classes.rows[1]
+    image = panel._viewer.layers["image"].data
+    assert row.mean == pytest.approx(image[layer.data == 2].mean())
     assert row.change == painted - before
     assert row.unit == "mL"
     assert row.size == pytest.approx(painted * 2 / 1000)

@@ -283,6 +283,7 @@ class EditableMask:
         if old is array:
             return None
         if old.shape != array.shape or old.dtype != array.dtype:
+            self.image = None
             self.marks = np.zeros(array.shape, bool)
             self.version += 1
             self.history.clear()

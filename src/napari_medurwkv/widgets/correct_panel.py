@@ -27,6 +27,7 @@ from napari_medurwkv.widgets.correct_keys import bind_keys, unbind_keys
 from napari_medurwkv.widgets.correction_session import CorrectionSession, session_of
 from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.history_list import HistoryList
+from napari_medurwkv.widgets.layer_classes import grey_image_of
 from napari_medurwkv.widgets.layer_picker import LayerPicker
 from napari_medurwkv.widgets.look import AMBER, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.range_brush import RangeBrush
@@ -242,7 +243,8 @@ class CorrectPanel(QWidget):
             return
         self._switching = True
         try:
-            session = CorrectionSession(layer, self._folder, self)
+            image = grey_image_of(self._viewer, layer)
+            session = CorrectionSession(layer, self._folder, self, image=image)
         except MedurwkvError as error:
             self.tell(str(error))
             return

@@ -54,6 +54,8 @@ class CorrectionSession(QObject):
         An editable layer of one scale with two or three axes.
     folder : Path, optional
         Of the journals.
+    image : ndarray, optional
+        One channel of the mask's shape, for mean intensities.
     """
 
     changed = Signal()
@@ -64,7 +66,12 @@ class CorrectionSession(QObject):
     """A sentence that the user should read."""
 
     def __init__(
-        self, layer: Labels, folder: Path | None = None, parent: QObject | None = None
+        self,
+        layer: Labels,
+        folder: Path | None = None,
+        parent: QObject | None = None,
+        *,
+        image: Any = None,
     ) -> None:
         super().__init__(parent)
         self.layer = real_layer(layer)
@@ -76,7 +83,7 @@ class CorrectionSession(QObject):
         geometry = find_geometry(take_snapshot(self.layer)).export_geometry
         unit = geometry.mm_per_unit
         self.known_size = unit is not None and geometry.kind != "none"
-        self.mask = EditableMask(self.layer.data, self._spacing(unit))
+        self.mask = EditableMask(self.layer.data, self._spacing(unit), image=image)
         kept = self.layer.metadata.get(_MARKS)
         if kept is not None and kept.shape == self.mask.marks.shape:
             self.mask.marks = kept  # of an earlier session: still the person's own
@@ -231,6 +238,7 @@ class CorrectionSession(QObject):
 
     def _count(self) -> None:
         version, array = self.mask.version, self.mask.array
+        image = self.mask.image
 
         def done(outcome: Outcome[Tally]) -> None:
             self._counting = None
@@ -242,7 +250,7 @@ class CorrectionSession(QObject):
             if outcome.value is not None:
                 self._counted(outcome.value)
 
-        self._counting = in_background(lambda: tally_labels(array), done)
+        self._counting = in_background(lambda: tally_labels(array, image), done)
 
     def _counted(self, tally: Tally) -> None:
         self.mask.count(tally)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_medurwkv.correction.classes import LabelClass, next_color
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
-__all__ = ["MOST_CLASSES", "add_missing", "find_classes", "show_classes"]
+__all__ = [
+    "MOST_CLASSES",
+    "add_missing",
+    "find_classes",
+    "grey_image_of",
+    "show_classes",
+]
 
 MOST_CLASSES = 64
 """Masks with more labels number objects; they keep napari's colours."""
@@ -90,6 +97,16 @@ def show_classes(
     layer.colormap = DirectLabelColormap(color_dict=colors)
     named = {0: "background"} | {info.value: info.name for info in classes}
     layer.features = {"index": list(named), "name": list(named.values())}
+
+
+def grey_image_of(viewer: Any, layer: Labels) -> Any:
+    """Return the image below a mask: in memory, grey and of its shape; else None."""
+    for other in viewer.layers:
+        if isinstance(other, Image) and not other.rgb and not other.multiscale:
+            data = other.data
+            if isinstance(data, np.ndarray) and data.shape == layer.data.shape:
+                return data
+    return None
 
 
 def _feature_names(layer: Labels) -> dict[int, str]:
