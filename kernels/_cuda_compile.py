@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["CompilerError", "compiler_missing", "machine_code"]
+__all__ = ["CompilerError", "compile_program", "compiler_missing", "machine_code"]
 
 _FOLDER = Path(__file__).parent
 _MAGIC = b"medurwkv cubin 1\n"
@@ -74,7 +74,7 @@ def machine_code(
     place = cache_folder() / f"{architecture}-{digest[:32]}.cubin"
     kept = _read(place)
     if kept is None:
-        kept = _compile(program, options, architecture)
+        kept = compile_program(program, options, architecture)
         _write(place, kept)
     return kept
 
@@ -100,7 +100,28 @@ def _program(sources: tuple[str, ...]) -> str:
     return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in sources)
 
 
-def _compile(program: str, options: list[str], architecture: str) -> bytes:
+def compile_program(program: str, options: list[str], architecture: str) -> bytes:
+    """Compile a program by NVRTC.
+
+    Parameters
+    ----------
+    program : str
+        CUDA C++.
+    options : list of str
+        Macros to define, ``NAME=VALUE``.
+    architecture : str
+        As NVRTC names it.
+
+    Returns
+    -------
+    bytes
+        Machine code.
+
+    Raises
+    ------
+    CompilerError
+        If there is no compiler, or it refuses the program.
+    """
     missing = compiler_missing()
     if missing:
         raise CompilerError(missing)

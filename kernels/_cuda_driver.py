@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = ["DriverError", "Kernel", "load_kernel"]
 
+_DYNAMIC_SHARED = 8
 _NON_PORTABLE_CLUSTER = 14
 _NO_CONTEXT = 201
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -73,20 +74,35 @@ class Kernel:
         ]
         self._launch = launch
 
-    def allow_large_clusters(self, device: int) -> None:
-        """Allow clusters of more than eight blocks on a device."""
-        _call(
-            "cuKernelSetAttribute",
-            ctypes.c_int(_NON_PORTABLE_CLUSTER),
-            ctypes.c_int(1),
-            self._handle,
-            ctypes.c_int(device),
-        )
+    def allow(self, device: int, *, shared: int, large_clusters: bool) -> None:
+        """Allow what a launch does not take for granted.
+
+        Parameters
+        ----------
+        device : int
+            The device.
+        shared : int
+            Bytes of dynamic shared memory per block.
+        large_clusters : bool
+            Clusters of more than eight blocks.
+        """
+        settings = {_DYNAMIC_SHARED: shared} if shared else {}
+        if large_clusters:
+            settings[_NON_PORTABLE_CLUSTER] = 1
+        for attribute, value in settings.items():
+            _call(
+                "cuKernelSetAttribute",
+                ctypes.c_int(attribute),
+                ctypes.c_int(value),
+                self._handle,
+                ctypes.c_int(device),
+            )
 
     def launch(
         self,
         grid: tuple[int, int, int],
-        threads: int,
+        threads: int | tuple[int, int],
+        shared: int,
         stream: int,
         arguments: bytes,
         device: int,
@@ -97,8 +113,10 @@ class Kernel:
         ----------
         grid : tuple of int
             Blocks along x, y and z.
-        threads : int
-            Threads of a block.
+        threads : int or (int, int)
+            Threads of a block, along x and y.
+        shared : int
+            Bytes of dynamic shared memory of a block.
         stream : int
             The stream's handle.
         arguments : bytes
@@ -111,23 +129,18 @@ class Kernel:
         DriverError
             If the driver refuses.
         """
-        buffer = ctypes.c_char_p(arguments)
-        pointer = ctypes.c_void_p(ctypes.cast(buffer, ctypes.c_void_p).value)
-        for attempt in (0, 1):
-            status = self._launch(
-                self._handle,
-                *grid,
-                threads,
-                1,
-                1,
-                0,
-                stream,
-                ctypes.byref(pointer),
-                None,
-            )
-            if status != _NO_CONTEXT or attempt:
-                break
+        across, down = threads if isinstance(threads, tuple) else (threads, 1)
+        # An array of one pointer, to the bytes of the kernel's one argument.
+        parameters = ctypes.byref(ctypes.c_char_p(arguments))
+        x, y, z = grid
+        status = self._launch(
+            self._handle, x, y, z, across, down, 1, shared, stream, parameters, None
+        )
+        if status == _NO_CONTEXT:
             _enter_primary_context(device)
+            status = self._launch(
+                self._handle, x, y, z, across, down, 1, shared, stream, parameters, None
+            )
         if status:
             raise DriverError(f"a kernel could not be launched: {_explain(status)}")
 

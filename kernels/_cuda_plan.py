@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["Plan", "plan_backward", "plan_forward"]
+__all__ = ["Limits", "Plan", "plan_backward", "plan_forward"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device allows.
+
+    Attributes
+    ----------
+    cluster : int
+        Most blocks that can share their memory; 1 if none can.
+    shared : int
+        Bytes of shared memory that a block can have.
+    """
+
+    cluster: int
+    shared: int
+
+
+_FIXED = 16 << 10
+"""Bytes of shared memory, at most, that a block takes beside its tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +41,8 @@ class Plan:
         Threads side by side along the channels.
     run : int
         Tokens of a thread.
+    piece : int
+        Tokens of a run that a thread keeps in registers at once.
     cluster : int
         Blocks that exchange sums through shared memory.
     threads : int
@@ -35,6 +58,7 @@ class Plan:
     vector: int
     lanes: int
     run: int
+    piece: int
     cluster: int
     threads: int
     most: int
@@ -46,14 +70,31 @@ class Plan:
         width = self.lanes * self.vector
         return -(-channels // width), self.cluster * self.splits, batch
 
+    def staged(self, element: int, backward: bool = False) -> int:
+        """Bytes of shared memory that a block's tile takes."""
+        word = 4 if element == 0 or self.vector == 2 else 2
+        words = self.threads * (self.run + (self.lanes < 32))
+        if not backward:
+            return 2 * words * word
+        # k, v, g; and p and q in float32, one of them in g's place if it fits there
+        extra = 2 * self.vector - (word == 4)
+        return (3 * words + 1) // 2 * 2 * word + 4 * extra * words
+
     def constants(
-        self, mode: int, element: int, segmented: bool = False, backward: bool = False
-    ) -> dict[str, int]:
+        self,
+        mode: int,
+        element: int,
+        aligned: bool,
+        segmented: bool = False,
+        backward: bool = False,
+    ) -> tuple[tuple[str, int], ...]:
         """Macros that the kernel is compiled with."""
-        return {
+        macros = {
             "VECTOR": self.vector,
             "LANES": self.lanes,
             "RUN": self.run,
+            "PIECE": self.piece,
+            "ALIGNED": int(aligned),
             "CLUSTER": self.cluster,
             "THREADS": self.most,
             "BLOCKS": self.blocks,
@@ -62,11 +103,55 @@ class Plan:
             "SEGMENTED": int(segmented),
             "BACKWARD": int(backward),
         }
+        return tuple(macros.items())
+
+
+class _Way(NamedTuple):
+    """A way to cut; the fields are those of a plan."""
+
+    lanes: int
+    run: int
+    piece: int
+    cluster: int
+    threads: int
+    blocks: int
+
+
+# The fastest of those that were tried on an H100, from short sequences to long ones;
+# the last of each is for sequences that must be split. See docs/kernels.md.
+_FORWARD = (
+    _Way(16, 16, 8, 1, 256, 4),
+    _Way(32, 32, 8, 16, 256, 3),
+    _Way(16, 32, 8, 16, 256, 2),
+    _Way(8, 32, 8, 16, 256, 2),
+    _Way(16, 32, 8, 1, 256, 2),
+)
+_FORWARD_PAIRS = (
+    _Way(8, 16, 4, 1, 128, 8),
+    _Way(8, 32, 4, 1, 256, 2),
+    _Way(32, 32, 4, 16, 256, 2),
+    _Way(16, 32, 4, 16, 256, 2),
+    _Way(8, 32, 4, 16, 256, 2),
+    _Way(16, 32, 4, 1, 256, 2),
+)
+_BACKWARD = (
+    _Way(16, 16, 4, 1, 256, 3),
+    _Way(8, 32, 4, 1, 256, 1),
+    _Way(16, 16, 4, 16, 256, 2),
+    _Way(8, 16, 4, 16, 256, 2),
+    _Way(8, 32, 4, 1, 256, 1),
+)
+_BACKWARD_PAIRS = (
+    _Way(8, 16, 2, 1, 128, 3),
+    _Way(8, 32, 2, 1, 256, 1),
+    _Way(8, 16, 2, 16, 256, 2),
+    _Way(8, 32, 2, 1, 256, 1),
+)
 
 
 @functools.lru_cache(maxsize=1024)
 def plan_forward(
-    batch: int, tokens: int, channels: int, half: bool, pairs: bool, clusters: bool
+    batch: int, tokens: int, channels: int, pairs: bool, limits: Limits
 ) -> Plan:
     """Cut a forward pass.
 
@@ -74,43 +159,72 @@ def plan_forward(
     ----------
     batch, tokens, channels : int
         The problem's shape.
-    half : bool
-        Half precision.
     pairs : bool
-        Two neighbouring channels can be read at once.
-    clusters : bool
-        The device has thread block clusters.
+        Two neighbouring channels fit one 4-byte word.
+    limits : Limits
+        The device's.
 
     Returns
     -------
     Plan
     """
-    vector = 2 if half and pairs else 1
-    return _cut(tokens, vector, 16 // vector, clusters)
+    vector = 2 if pairs else 1
+    ways = _FORWARD_PAIRS if pairs else _FORWARD
+    return _cut(tokens, vector, ways, limits, backward=False)
 
 
 @functools.lru_cache(maxsize=1024)
 def plan_backward(
-    batch: int, tokens: int, channels: int, half: bool, pairs: bool, clusters: bool
+    batch: int, tokens: int, channels: int, pairs: bool, limits: Limits
 ) -> Plan:
     """Cut a backward pass; arguments as in :func:`plan_forward`."""
-    vector = 2 if half and pairs else 1
-    return _cut(tokens, vector, 8 // vector, clusters)
+    vector = 2 if pairs else 1
+    ways = _BACKWARD_PAIRS if pairs else _BACKWARD
+    return _cut(tokens, vector, ways, limits, backward=True)
 
 
-def _cut(tokens: int, vector: int, run: int, clusters: bool) -> Plan:
-    """Few lanes and long runs first, then clusters, then several launches."""
-    lanes, most = 8, 512
-    rows = most // lanes
-    cluster = 1
-    while clusters and cluster < 8 and cluster * rows * run < tokens:
-        cluster *= 2
-    if cluster * rows * run < tokens:
-        lanes, most = 32, 256
-        rows = most // lanes
-    splits = -(-tokens // (cluster * rows * run))
+def _cut(
+    tokens: int,
+    vector: int,
+    ways: tuple[_Way, ...],
+    limits: Limits,
+    *,
+    backward: bool,
+) -> Plan:
+    """Take the first way that sees the whole sequence at once, else split it."""
+    for way in ways:
+        most = way.threads
+        cluster = 1
+        while cluster < min(way.cluster, limits.cluster) and (
+            cluster * (most // way.lanes) * way.run < tokens
+        ):
+            cluster *= 2
+        plan = _plan(tokens, vector, way, most, cluster)
+        fits = plan.staged(0, backward) + _FIXED <= limits.shared
+        if plan.splits == 1 and fits:
+            return plan
+    while not fits:
+        most //= 2
+        plan = _plan(tokens, vector, way, most, 1)
+        fits = plan.staged(0, backward) + _FIXED <= limits.shared
+    return plan
+
+
+def _plan(tokens: int, vector: int, way: _Way, most: int, cluster: int) -> Plan:
+    rows = most // way.lanes
+    splits = -(-tokens // (cluster * rows * way.run))
     if splits == 1:
-        rows = -(-tokens // (cluster * run))
-        lanes = 16 if rows * 16 <= most // 2 else lanes
-        rows += -rows % (32 // lanes)  # whole warps
-    return Plan(vector, lanes, run, cluster, rows * lanes, most, 512 // most, splits)
+        rows = -(-tokens // (cluster * way.run))
+        rows += -rows % (32 // way.lanes)  # whole warps
+    threads = rows * way.lanes
+    return Plan(
+        vector,
+        way.lanes,
+        way.run,
+        way.piece,
+        cluster,
+        threads,
+        most,
+        way.blocks,
+        splits,
+    )

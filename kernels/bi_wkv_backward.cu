@@ -8,83 +8,160 @@
 // with F, G the sums of what lies before and behind s. y is recomputed, so that half
 // precision's rounding of it does not matter and it need not be read.
 
+// p and q of the thread's tokens, in shared memory; one of them in the gradients' place.
+struct Grads {
+  Word* grads;
+  float* extra;
+  int words;
+
+  static constexpr int saved = sizeof(Word) == 4 ? 1 : 0;
+
+  __device__ __forceinline__ float& slot(int token, int n) const {
+    float* base = n < saved ? reinterpret_cast<float*>(grads)
+                            : extra + (n - saved) * words;
+    return base[token * LANES];
+  }
+};
+
+// p and q of a piece, and their sums.
+__device__ __forceinline__ void differentiate(
+    const Place& p, const Channel& c, const Grads& grads, int piece, int q,
+    const float (&e)[PIECE][VECTOR], const float (&x)[PIECE][VECTOR],
+    const float (&g)[PIECE][VECTOR], const float (&behind)[2], float (&past)[2],
+    float (&grad_past)[2], float (&grad_piece)[2]) {
+  const float decay = c.decay[q], bonus = c.bonus[q];
+  float values = behind[0], weights = behind[1], above[PIECE], below[PIECE];
+#pragma unroll
+  for (int i = PIECE - 1; i >= 0; --i) {
+    above[i] = fmaf(bonus, x[i][q], values);
+    below[i] = fmaf(bonus, e[i][q], weights);
+    values = fmaf(values, decay, x[i][q]);
+    weights = fmaf(weights, decay, e[i][q]);
+  }
+#pragma unroll
+  for (int i = 0; i < PIECE; ++i) {
+    const int token = piece * PIECE + i;
+    const float inverse = reciprocal(below[i] + past[1]);
+    const float y = (above[i] + past[0]) * inverse;
+    below[i] = token < p.count ? g[i][q] * inverse : 0.0f;
+    above[i] = token < p.count ? below[i] * y : 0.0f;
+    past[0] = fmaf(past[0], decay, x[i][q]);
+    past[1] = fmaf(past[1], decay, e[i][q]);
+    grad_past[0] = fmaf(grad_past[0], decay, below[i]);
+    grad_past[1] = fmaf(grad_past[1], decay, above[i]);
+    grads.slot(token, 2 * q) = below[i];
+    grads.slot(token, 2 * q + 1) = above[i];
+  }
+  grad_piece[0] = grad_piece[1] = 0.0f;
+#pragma unroll
+  for (int i = PIECE - 1; i >= 0; --i) {
+    grad_piece[0] = fmaf(grad_piece[0], decay, below[i]);
+    grad_piece[1] = fmaf(grad_piece[1], decay, above[i]);
+  }
+}
+
+// Gradients of a piece: of v in e's place, of k in x's place; sums for w and u.
+__device__ __forceinline__ void collect(
+    const Channel& c, const Grads& grads, int piece, int q, float (&e)[PIECE][VECTOR],
+    float (&x)[PIECE][VECTOR], const float (&behind)[2], float (&past)[2],
+    const float (&grad_behind)[2], float (&grad_past)[2], float& pairs, float& own) {
+  const float decay = c.decay[q], bonus = c.bonus[q];
+  float f[4] = {behind[0], behind[1], grad_behind[0], grad_behind[1]};
+  float after[PIECE][4];  // what lies behind each token: values, weights, p, q
+  float p0[PIECE], p1[PIECE];
+#pragma unroll
+  for (int i = PIECE - 1; i >= 0; --i) {
+    p0[i] = grads.slot(piece * PIECE + i, 2 * q);
+    p1[i] = grads.slot(piece * PIECE + i, 2 * q + 1);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) after[i][n] = f[n];
+    f[0] = fmaf(f[0], decay, x[i][q]);
+    f[1] = fmaf(f[1], decay, e[i][q]);
+    f[2] = fmaf(f[2], decay, p0[i]);
+    f[3] = fmaf(f[3], decay, p1[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < PIECE; ++i) {
+    const float weight = e[i][q], value = x[i][q];
+    pairs = fmaf(past[0], after[i][2], fmaf(-past[1], after[i][3], pairs));
+    pairs = fmaf(after[i][0], grad_past[0], fmaf(-after[i][1], grad_past[1], pairs));
+    own = fmaf(value, p0[i], fmaf(-weight, p1[i], own));
+    const float all0 = fmaf(bonus, p0[i], after[i][2] + grad_past[0]);
+    const float all1 = fmaf(bonus, p1[i], after[i][3] + grad_past[1]);
+    e[i][q] = weight * all0;
+    x[i][q] = fmaf(value, all0, -weight * all1);
+    past[0] = fmaf(past[0], decay, value);
+    past[1] = fmaf(past[1], decay, weight);
+    grad_past[0] = fmaf(grad_past[0], decay, p0[i]);
+    grad_past[1] = fmaf(grad_past[1], decay, p1[i]);
+  }
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
     bi_wkv_backward(const Arguments a) {
   __shared__ Shared s;
   const Place p(a);
   Channel c;
-  Run run;
+  Edges edge;
   cluster_arrive();
-  load_run(a, p, run.e, run.x);
-  float gp[RUN][VECTOR], gq[RUN][VECTOR];  // g, then p; q
-#pragma unroll
-  for (int i = 0; i < RUN; ++i) {
-    if (i < p.count) {
-      load(a.grad + p.offset + (size_t)i * a.channels, gp[i]);
-    } else {
-#pragma unroll
-      for (int q = 0; q < VECTOR; ++q) gp[i][q] = 0.0f;
-    }
-  }
-  if (start(s, a, p, c)) {
+  const int words = Stage::words(p), word = Stage::word(p.run * RUN) + p.lane;
+  Word* keys = reinterpret_cast<Word*>(staged);
+  stage_tiles(a, p, {a.k, a.v, a.grad}, keys);
+  if (PARTS(false)) receive_parts(s, a, p, false);
+  const bool steep = start(s, a, p, c);
+  copies_done();
+  if (steep) {
     steep_backward(s, a, p);
     return;
   }
-  sum_runs(s, a, p, c, run);
+  __syncthreads();
+  const Stage stage = {keys + word, keys + words + word};
+  blank_tail(p, stage.keys);
+  const Grads grads = {keys + 2 * words + word,
+                       reinterpret_cast<float*>(keys + (3 * words + 1) / 2 * 2) + word,
+                       words};
+  sum_runs(s, a, p, stage, c, edge);
   exchange(s, a, p, false);
-  const Edges edge = edges(s, a, p, c, run);
-  // Sums before (f) and behind (b) every token, of values (0) and weights (1).
-  float f0[RUN][VECTOR], f1[RUN][VECTOR], b0[RUN][VECTOR], b1[RUN][VECTOR];
+  finish_edges(s, a, p, c, edge);
+
+  float past[VECTOR][2], grad_past[VECTOR][2], grad_piece[PIECES][VECTOR][2];
 #pragma unroll
   for (int q = 0; q < VECTOR; ++q) {
-    const float decay = c.decay[q], bonus = c.bonus[q];
-    float values = edge.future[q][0], weights = edge.future[q][1];
-#pragma unroll
-    for (int i = RUN - 1; i >= 0; --i) {
-      b0[i][q] = values;
-      b1[i][q] = weights;
-      values = fmaf(values, decay, run.x[i][q]);
-      weights = fmaf(weights, decay, run.e[i][q]);
-    }
-    values = edge.past[q][0];
-    weights = edge.past[q][1];
-    float past[2] = {}, future[2] = {};
-#pragma unroll
-    for (int i = 0; i < RUN; ++i) {
-      const float e = run.e[i][q], x = run.x[i][q];
-      f0[i][q] = values;
-      f1[i][q] = weights;
-      const float inverse = reciprocal(fmaf(bonus, e, weights + b1[i][q]));
-      const float y = fmaf(bonus, x, values + b0[i][q]) * inverse;
-      gp[i][q] = i < p.count ? gp[i][q] * inverse : 0.0f;
-      gq[i][q] = i < p.count ? gp[i][q] * y : 0.0f;
-      values = fmaf(values, decay, x);
-      weights = fmaf(weights, decay, e);
-      past[0] = fmaf(past[0], decay, gp[i][q]);
-      past[1] = fmaf(past[1], decay, gq[i][q]);
-    }
-#pragma unroll
-    for (int i = RUN - 1; i >= 0; --i) {
-      future[0] = fmaf(future[0], decay, gp[i][q]);
-      future[1] = fmaf(future[1], decay, gq[i][q]);
-    }
-    const int column = p.lane * VECTOR + q;
-    s.part[2 * PAST][p.run][column] = past[0];
-    s.part[2 * PAST + 1][p.run][column] = past[1];
-    s.part[2 * FUTURE][p.run][column] = future[0];
-    s.part[2 * FUTURE + 1][p.run][column] = future[1];
+    past[q][0] = edge.past[q][0];
+    past[q][1] = edge.past[q][1];
+    grad_past[q][0] = grad_past[q][1] = 0.0f;
   }
+#pragma unroll
+  for (int piece = 0; piece < PIECES; ++piece) {
+    float e[PIECE][VECTOR], x[PIECE][VECTOR], g[PIECE][VECTOR];
+    weigh(stage, c, piece, e, x);
+#pragma unroll
+    for (int i = 0; i < PIECE; ++i)
+      unpack(grads.grads[(piece * PIECE + i) * LANES], g[i]);
+#pragma unroll
+    for (int q = 0; q < VECTOR; ++q)
+      differentiate(p, c, grads, piece, q, e, x, g, edge.piece[piece][q], past[q],
+                    grad_past[q], grad_piece[piece][q]);
+  }
+  float grad_future[VECTOR][2];
+#pragma unroll
+  for (int q = 0; q < VECTOR; ++q) {
+    grad_future[q][0] = grad_future[q][1] = 0.0f;
+#pragma unroll
+    for (int piece = PIECES - 1; piece >= 0; --piece)
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+        grad_future[q][n] = fmaf(grad_future[q][n], c.piece[q], grad_piece[piece][q][n]);
+    sum_rows(s, p, q, c.step[q], grad_past[q], grad_future[q]);
+  }
+  if (PARTS(true)) receive_parts(s, a, p, true);
   if (!exchange(s, a, p, true)) return;
+
   float gw[VECTOR], gu[VECTOR];
 #pragma unroll
   for (int q = 0; q < VECTOR; ++q) {
     const int column = p.lane * VECTOR + q;
-    float past[2], future[2];
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      past[n] = s.part[2 * PAST + n][p.run][column];
-      future[n] = s.part[2 * FUTURE + n][p.run][column];
-    }
+    add_rows(s, p, c, q, grad_past[q], grad_future[q]);
     if (CLUSTER > 1 || MODE != 0) {
       // Halves, because a factor alone may be too large where its product is not.
       const float gone = (float)(p.run * RUN);
@@ -95,42 +172,35 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
           exp2_fast(0.5f * (s.carry[FUTURE][2][column] + c.top[q] - c.w2[q] * ahead));
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-        past[n] = fmaf(before, before * s.carry[PAST][n][column], past[n]);
-        future[n] = fmaf(behind, behind * s.carry[FUTURE][n][column], future[n]);
+        grad_past[q][n] =
+            fmaf(before, before * s.carry[PAST][n][column], grad_past[q][n]);
+        grad_future[q][n] =
+            fmaf(behind, behind * s.carry[FUTURE][n][column], grad_future[q][n]);
       }
     }
-    const float decay = c.decay[q], bonus = c.bonus[q];
-    float pairs = 0.0f, own = 0.0f;
+    behind_pieces(grad_piece, grad_future[q], c.piece[q], q);
+    gw[q] = gu[q] = 0.0f;
+  }
+  char* to_v = reinterpret_cast<char*>(a.gv + p.offset);
+  char* to_k = reinterpret_cast<char*>(a.gk + p.offset);
+  const u32 pitch = a.channels * sizeof(Element);
+  const bool full = p.count == RUN;
 #pragma unroll
-    for (int i = RUN - 1; i >= 0; --i) {
-      const float p0 = gp[i][q], p1 = gq[i][q];
-      pairs = fmaf(f0[i][q], future[0], fmaf(-f1[i][q], future[1], pairs));
-      f0[i][q] = fmaf(bonus, p0, future[0]);
-      f1[i][q] = fmaf(bonus, p1, future[1]);
-      future[0] = fmaf(future[0], decay, p0);
-      future[1] = fmaf(future[1], decay, p1);
-    }
+  for (int piece = 0; piece < PIECES; ++piece) {
+    float e[PIECE][VECTOR], x[PIECE][VECTOR];
+    weigh(stage, c, piece, e, x);
 #pragma unroll
-    for (int i = 0; i < RUN; ++i) {
-      const float e = run.e[i][q], x = run.x[i][q], p0 = gp[i][q], p1 = gq[i][q];
-      pairs = fmaf(b0[i][q], past[0], fmaf(-b1[i][q], past[1], pairs));
-      own = fmaf(x, p0, fmaf(-e, p1, own));
-      f0[i][q] += past[0];
-      f1[i][q] += past[1];
-      b0[i][q] = e * f0[i][q];                        // gv
-      b1[i][q] = fmaf(x, f0[i][q], -e * f1[i][q]);    // gk
-      past[0] = fmaf(past[0], decay, p0);
-      past[1] = fmaf(past[1], decay, p1);
-    }
-    gw[q] = -decay * pairs;
-    gu[q] = bonus * own;
+    for (int q = 0; q < VECTOR; ++q)
+      collect(c, grads, piece, q, e, x, edge.piece[piece][q], edge.past[q],
+              grad_piece[piece][q], grad_past[q], gw[q], gu[q]);
+    write_piece(to_v, pitch, piece * PIECE, p.count, full, e);
+    write_piece(to_k, pitch, piece * PIECE, p.count, full, x);
   }
 #pragma unroll
-  for (int i = 0; i < RUN; ++i) {
-    if (i < p.count) {
-      store(a.gv + p.offset + (size_t)i * a.channels, b0[i]);
-      store(a.gk + p.offset + (size_t)i * a.channels, b1[i]);
-    }
+  for (int q = 0; q < VECTOR; ++q) {
+    // Behind the sequence's end sums may have grown beyond all bounds.
+    gw[q] = p.count > 0 ? gw[q] * -c.decay[q] : 0.0f;
+    gu[q] = p.count > 0 ? gu[q] * c.bonus[q] : 0.0f;
   }
   reduce_block(s, a, p, gw, gu);
 }

@@ -7,8 +7,14 @@ __device__ __forceinline__ void reduce_block(
   __syncthreads();
 #pragma unroll
   for (int q = 0; q < VECTOR; ++q) {
-    s.part[0][p.run][p.lane * VECTOR + q] = gw[q];
-    s.part[1][p.run][p.lane * VECTOR + q] = gu[q];
+    float sums[2] = {gw[q], gu[q]};
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int reach = ROW / 2; reach > 0; reach /= 2)
+        sums[n] += __shfl_down_sync(0xffffffffu, sums[n], reach * LANES);
+      if (p.run % ROW == 0) s.part[n][p.run / ROW][p.lane * VECTOR + q] = sums[n];
+    }
   }
   __syncthreads();
   for (int x = threadIdx.x; x < 2 * COLUMNS; x += blockDim.x) {
@@ -17,9 +23,9 @@ __device__ __forceinline__ void reduce_block(
     if (channel >= a.channels) continue;
     float sum = 0.0f;
 #pragma unroll 4
-    for (int run = 0; run < p.runs; ++run) sum += s.part[which][run][column];
-    const size_t row = ((size_t)blockIdx.z * a.splits + p.split) * CLUSTER + p.rank;
-    a.partial[(row * 2 + which) * a.channels + channel] = sum;
+    for (int row = 0; row < p.runs / ROW; ++row) sum += s.part[which][row][column];
+    const size_t block = ((size_t)blockIdx.z * a.splits + p.split) * CLUSTER + p.rank;
+    a.partial[(block * 2 + which) * a.channels + channel] = sum;
   }
 }
 

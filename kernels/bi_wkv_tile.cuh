@@ -55,16 +55,29 @@ struct Place {
   }
 };
 
+#define WIDTH (KINDS * COLUMNS)
+
 typedef float Totals[CLUSTER][SLOTS][COLUMNS];
 
+// Runs of one warp exchange sums by shuffles; their row has one entry in `part`.
+#if SEGMENTED
+#define ROW 1
+#else
+#define ROW (32 / LANES)
+#endif
+
 struct Shared {
-  float part[SLOTS][RUNS][COLUMNS];  // of each run; then what lies before it
+  float part[SLOTS][RUNS][COLUMNS];  // of each row; then what lies before it
   Totals total;                      // of each block of the cluster
 #if BACKWARD
   Totals grad_total;
 #endif
+  float outer[KINDS][3][COLUMNS];  // what enters the cluster
+#if MODE != 0
+  float found[3][WIDTH > THREADS ? WIDTH : THREADS];  // on the way to `outer`
+#endif
   float carry[KINDS][3][COLUMNS];    // what enters this block
-  float w2[COLUMNS], step[COLUMNS];  // decay per token (log2), per run (factor)
+  float w2[COLUMNS], step[COLUMNS];  // decay per token (log2), per row (factor)
   float scale[COLUMNS];              // of the block's sums, once carries are known
   int top[COLUMNS];                  // largest key, as an ordered integer
 };
@@ -88,11 +101,6 @@ __device__ __forceinline__ void give(
   PUSH(s, total[rank][slot][column], block, sum);
 }
 
-// Sums of other parts: those of the forward pass, or of its derivatives.
-__device__ __forceinline__ float* parts_of(const Arguments& a, bool backwards) {
-  return backwards ? a.grad_sums : a.sums;
-}
-
 // exp(-w tokens); close to 1, where many such factors are multiplied, to half an ulp.
 __device__ __forceinline__ float power(float w, int tokens) {
   const float x = fminf(-w * (float)tokens, 87.0f);
@@ -104,7 +112,7 @@ __device__ __forceinline__ bool begins(int first, int count, int segment) {
   return first == 0 || (first + count - 1) / segment != (first - 1) / segment;
 }
 
-// Replace the runs' sums by what lies before (behind) each run in this block, and give
+// Replace the rows' sums by what lies before (behind) each row in this block, and give
 // the totals to the first blocks of the cluster. All on one scale.
 __device__ __forceinline__ void scan_runs(
     Shared& s, const Arguments& a, const Place& p, bool backwards, int blocks) {
@@ -112,8 +120,8 @@ __device__ __forceinline__ void scan_runs(
     const int slot = x / COLUMNS, column = x % COLUMNS;
     float factor = s.step[column], sum = 0.0f;
     if (slot / 2 == FUTURE) {
-#pragma unroll 4
-      for (int run = p.runs - 1; run >= 0; --run) {
+#pragma unroll 8
+      for (int run = p.runs / ROW - 1; run >= 0; --run) {
         const float own = s.part[slot][run][column];
         s.part[slot][run][column] = sum;
         sum = fmaf(sum, factor, own);
@@ -127,8 +135,8 @@ __device__ __forceinline__ void scan_runs(
       const bool cut = false;
       const int token = 0;
 #endif
-#pragma unroll 4
-      for (int run = 0; run < p.runs; ++run) {
+#pragma unroll 8
+      for (int run = 0; run < p.runs / ROW; ++run) {
         const float own = s.part[slot][run][column];
         s.part[slot][run][column] = sum;
 #if SEGMENTED
@@ -152,85 +160,149 @@ __device__ __forceinline__ float exponent(float a, float b) {
   return bits < 0x800000 ? EMPTY : (float)((bits >> 23) - 127);
 }
 
+// One term of a sum over blocks or parts: its values, weights and scale, and how many
+// tokens lie between it and the place it is summed at.
+struct Term {
+  float values, weights, scale;
+
+  __device__ __forceinline__ Term(
+      const float* from, size_t stride, int kind, float w2, int distance)
+      : values(from[2 * kind * stride]),
+        weights(from[(2 * kind + 1) * stride]),
+        scale(from[(SCALES + (kind == FUTURE)) * stride] - w2 * (float)distance) {}
+
+  __device__ __forceinline__ float size(bool backwards) const {
+    return backwards ? scale + exponent(values, weights) : scale;
+  }
+};
+
+__device__ __forceinline__ void add(Sum& sum, const Term& term) {
+  const float factor = exp2_fast(fminf(term.scale - sum.scale, 127.0f));
+  sum.values = fmaf(factor, term.values, sum.values);
+  sum.weights = fmaf(factor, term.weights, sum.weights);
+}
+
+// Bring the weights near 1, so that the scale tells the sum's true size.
+__device__ __forceinline__ void normalise(Sum& sum) {
+  const int size = min(126, ((__float_as_int(sum.weights) >> 23) & 255) - 127);
+  if (size == -127) return;
+  const float shift = __int_as_float((127 - size) << 23);
+  sum.values *= shift;
+  sum.weights *= shift;
+  sum.scale += (float)size;
+}
+
+#if SEGMENTED
+// Start of the segment that holds the token before `place`.
+__device__ __forceinline__ int segment_start(int place, int segment) {
+  return place == 0 ? 0 : (place - 1) / segment * segment;
+}
+#endif
+
+// What enters the cluster's part of the sequence from the other parts, into `outer`:
+// from the left at its left edge, from the right at its right edge. All threads read, a
+// few parts each; then one per kind and channel joins what they found. Has a barrier.
+#if MODE != 0
+__device__ __forceinline__ void receive_parts(
+    Shared& s, const Arguments& a, const Place& p, bool backwards) {
+  const size_t stride = a.channels;
+  const int groups = max(1, (int)blockDim.x / WIDTH);
+  for (int x = threadIdx.x; x < groups * WIDTH; x += blockDim.x) {
+    const int group = x / WIDTH, kind = x % WIDTH / COLUMNS, column = x % COLUMNS;
+    const int channel = (int)blockIdx.x * COLUMNS + column;
+    const bool past = kind != FUTURE;
+    const int tokens = CLUSTER * p.tile;
+    int first = past ? 0 : p.split + 1, end = past ? p.split : a.splits;
+    if (channel >= a.channels) first = end;
+#if SEGMENTED
+    if (kind >= SINCE)
+      first = min(end, max(first, segment_start(p.split * tokens, a.segment) / tokens));
+#endif
+    float w2 = channel < a.channels ? a.w[channel] * LOG2E : 0.0f;
+    if (kind == REVIVED) w2 = -w2;
+    const float* parts = (backwards ? a.grad_sums : a.sums) +
+                         (size_t)blockIdx.z * a.splits * SLOTS * stride + channel;
+    Sum sum = {0.0f, 0.0f, EMPTY};
+#pragma unroll 4
+    for (int j = first + group; j < end; j += groups) {
+      const int distance = (past ? p.split - 1 - j : j - p.split - 1) * tokens;
+      const Term term(parts + j * SLOTS * stride, stride, kind, w2, distance);
+      sum.scale = fmaxf(sum.scale, term.size(backwards));
+    }
+#pragma unroll 4
+    for (int j = first + group; j < end; j += groups) {
+      const int distance = (past ? p.split - 1 - j : j - p.split - 1) * tokens;
+      add(sum, Term(parts + j * SLOTS * stride, stride, kind, w2, distance));
+    }
+    s.found[0][x] = sum.values;
+    s.found[1][x] = sum.weights;
+    s.found[2][x] = sum.scale;
+  }
+  __syncthreads();
+  for (int x = threadIdx.x; x < WIDTH; x += blockDim.x) {
+    const int kind = x / COLUMNS, column = x % COLUMNS;
+    Sum sum = {0.0f, 0.0f, EMPTY};
+    for (int group = 0; group < groups; ++group)
+      sum.scale = fmaxf(sum.scale, s.found[2][group * WIDTH + x]);
+    for (int group = 0; group < groups; ++group) {
+      const int at = group * WIDTH + x;
+      const float factor = exp2_fast(s.found[2][at] - sum.scale);
+      sum.values = fmaf(factor, s.found[0][at], sum.values);
+      sum.weights = fmaf(factor, s.found[1][at], sum.weights);
+    }
+    if (!backwards && kind < SINCE) normalise(sum);
+    s.outer[kind][0][column] = sum.values;
+    s.outer[kind][1][column] = sum.weights;
+    s.outer[kind][2][column] = sum.scale;
+  }
+}
+#else
+__device__ __forceinline__ void receive_parts(
+    Shared&, const Arguments&, const Place&, bool) {}
+#endif
+
 // Sum of what reaches an edge: the left edge of block `edge` from the left (PAST and
-// its kin), or its right edge from the right. The blocks of the cluster come from
-// `total`, the other parts of the sequence from `sums`, if `parts`.
+// its kin), or its right edge from the right; also from other parts, if `parts`.
 __device__ __forceinline__ Sum gather(
     const Shared& s, const Arguments& a, const Place& p, bool backwards, int kind,
     int column, int edge, bool parts) {
   const bool past = kind != FUTURE;
   float w2 = s.w2[column];
   if (kind == REVIVED) w2 = -w2;
-  const int scale = SCALES + (kind == FUTURE);
-  const int part = CLUSTER * p.tile;  // tokens of one part
-  const int channel = (int)blockIdx.x * COLUMNS + column;
-  const float* sums =
-      parts_of(a, backwards) +
-      ((size_t)blockIdx.z * a.splits * SLOTS) * a.channels + channel;
-  const size_t stride = (size_t)SLOTS * a.channels;
-  int block = past ? 0 : edge + 1, block_end = past ? edge : CLUSTER;
-  int other = past ? 0 : p.split + 1, other_end = past ? p.split : a.splits;
-  if (!parts || channel >= a.channels) other = other_end;
-  const int inside = past ? edge * p.tile : (CLUSTER - 1 - edge) * p.tile;
+  int first = past ? 0 : edge + 1, end = past ? edge : CLUSTER;
 #if SEGMENTED
   if (kind >= SINCE) {
-    // nothing from before the start of the segment that the edge cuts
-    const int place = p.split * part + edge * p.tile;
-    const int start = place == 0 ? 0 : (place - 1) / a.segment * a.segment;
-    if (other < other_end) other = min(other_end, max(other, start / part));
-    block = min(block_end, max(block, (start - p.split * part) / p.tile));
-    if (place == 0) block = block_end;
+    const int part = p.split * CLUSTER * p.tile, place = part + edge * p.tile;
+    const int start = segment_start(place, a.segment);
+    first = place == 0 ? end : min(end, max(first, (start - part) / p.tile));
+    if (start >= part) parts = false;
   }
 #endif
-  Sum sum = {0.0f, 0.0f, EMPTY};
+  const size_t stride = COLUMNS;
+  Sum sum = {0.0f, 0.0f, EMPTY}, outer = sum;
+  if (parts) {
+    const int inside = past ? edge * p.tile : (CLUSTER - 1 - edge) * p.tile;
+    outer.values = s.outer[kind][0][column];
+    outer.weights = s.outer[kind][1][column];
+    outer.scale = s.outer[kind][2][column] - w2 * (float)inside;
+    sum.scale = fmaxf(sum.scale, outer.scale);
+  }
 #pragma unroll 4
-  for (int j = block; j < block_end; ++j) {
+  for (int j = first; j < end; ++j) {
     const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
-    const float size =
-        backwards ? exponent(TOTAL(s, backwards, j)[2 * kind][column],
-                             TOTAL(s, backwards, j)[2 * kind + 1][column])
-                  : 0.0f;
-    sum.scale = fmaxf(sum.scale, TOTAL(s, backwards, j)[scale][column] + size -
-                                     w2 * (float)distance);
+    const float* from = &TOTAL(s, backwards, j)[0][column];
+    sum.scale = fmaxf(sum.scale, Term(from, stride, kind, w2, distance).size(backwards));
   }
 #pragma unroll 4
-  for (int j = other; j < other_end; ++j) {
-    const int distance = (past ? p.split - 1 - j : j - p.split - 1) * part + inside;
-    const float* from = sums + j * stride;
-    const float size = backwards ? exponent(from[2 * kind * a.channels],
-                                            from[(2 * kind + 1) * a.channels])
-                                 : 0.0f;
-    sum.scale =
-        fmaxf(sum.scale, from[scale * a.channels] + size - w2 * (float)distance);
-  }
-#pragma unroll 4
-  for (int j = block; j < block_end; ++j) {
+  for (int j = first; j < end; ++j) {
     const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
-    const float factor =
-        exp2_fast(fminf(TOTAL(s, backwards, j)[scale][column] - w2 * (float)distance -
-                            sum.scale,
-                        127.0f));
-    sum.values = fmaf(factor, TOTAL(s, backwards, j)[2 * kind][column], sum.values);
-    sum.weights = fmaf(factor, TOTAL(s, backwards, j)[2 * kind + 1][column], sum.weights);
+    const float* from = &TOTAL(s, backwards, j)[0][column];
+    add(sum, Term(from, stride, kind, w2, distance));
   }
-#pragma unroll 4
-  for (int j = other; j < other_end; ++j) {
-    const int distance = (past ? p.split - 1 - j : j - p.split - 1) * part + inside;
-    const float* from = sums + j * stride;
-    const float factor =
-        exp2_fast(fminf(
-            from[scale * a.channels] - w2 * (float)distance - sum.scale, 127.0f));
-    sum.values = fmaf(factor, from[2 * kind * a.channels], sum.values);
-    sum.weights = fmaf(factor, from[(2 * kind + 1) * a.channels], sum.weights);
-  }
-  // The weights near 1, so that the scale tells the sum's true size.
-  const int size = ((__float_as_int(sum.weights) >> 23) & 255) - 127;
-  if (size > -127 && kind < SINCE && !backwards) {
-    const float shift = __int_as_float((127 - min(126, size)) << 23);
-    sum.values *= shift;
-    sum.weights *= shift;
-    sum.scale += (float)min(126, size);
-  }
+  const float factor = exp2_fast(outer.scale - sum.scale);
+  sum.values = fmaf(factor, outer.values, sum.values);
+  sum.weights = fmaf(factor, outer.weights, sum.weights);
+  if (!backwards && kind < SINCE) normalise(sum);
   return sum;
 }
 
@@ -244,7 +316,7 @@ __device__ __forceinline__ void publish(
     if (channel >= a.channels) continue;
     Sum sum = gather(s, a, p, backwards, kind, column,
                            kind == FUTURE ? -1 : CLUSTER, false);
-    float* to = parts_of(a, backwards) +
+    float* to = (backwards ? a.grad_sums : a.sums) +
                 (((size_t)blockIdx.z * a.splits + p.split) * SLOTS) * a.channels + channel;
 #if SEGMENTED
     // one scale for all that looks back

@@ -1,21 +1,19 @@
-// Sums of what the blocks contribute to the gradients of w and u, in an order that does
-// not change.
+// Sums of the columns of a matrix, in an order that does not change.
 
 struct Rows {
-  const float* partial;  // (rows, 2, channels)
-  float* sums;           // (2, channels)
-  int rows, channels;
+  const float* partial;  // (rows, columns)
+  float* sums;           // (columns)
+  int rows, columns;
 };
 
-extern "C" __global__ void __launch_bounds__(1024)
-    reduce_rows(const Rows a) {
+extern "C" __global__ void __launch_bounds__(1024) reduce_rows(const Rows a) {
   __shared__ float part[32][33];
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32;
-  const int column = (int)blockIdx.x * 32 + lane, columns = 2 * a.channels;
+  const int column = (int)blockIdx.x * 32 + lane;
   float sum = 0.0f;
-  if (column < columns)
+  if (column < a.columns)
     for (int row = slice; row < a.rows; row += 32)
-      sum += a.partial[(size_t)row * columns + column];
+      sum += a.partial[(size_t)row * a.columns + column];
   part[slice][lane] = sum;
   __syncthreads();
   sum = part[lane][slice];
@@ -23,5 +21,5 @@ extern "C" __global__ void __launch_bounds__(1024)
   for (int distance = 16; distance > 0; distance /= 2)
     sum += __shfl_xor_sync(0xffffffffu, sum, distance);
   const int mine = (int)blockIdx.x * 32 + slice;
-  if (lane == 0 && mine < columns) a.sums[mine] = sum;
+  if (lane == 0 && mine < a.columns) a.sums[mine] = sum;
 }

@@ -21,7 +21,7 @@ def compiler(tmp_path, monkeypatch):
         asked.append((program, tuple(options), architecture))
         return b"code %d" % len(asked)
 
-    monkeypatch.setattr(_cuda_compile, "_compile", compile_)
+    monkeypatch.setattr(_cuda_compile, "compile_program", compile_)
     monkeypatch.setattr(_cuda_compile, "cache_folder", lambda: tmp_path / "kernels")
     return asked
 
