@@ -124,6 +124,7 @@ def probe_dice(
     return float(2 * (mask & (truth > 0)).sum() / (mask.sum() + (truth > 0).sum()))
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_measured_dice(shared_data: Any) -> None:
     folder = shared_data / "nuclei"
     names = sorted(path.name for path in (folder / "images").glob("*.png"))
