@@ -313,15 +313,18 @@ def lines(result: dict[str, Any]) -> list[str]:
         f" {result['nvrtc']}), {result['date']}. A large copy moves"
         f" {result['copy GB/s']:.0f} GB/s. Microseconds unless another unit is named;"
         " medians of graph replays (portable, serial and package: of eager calls).",
+        *([result["note"]] if "note" in result else []),
         "",
     ]
     for title, rows in (
         ("Bi-WKV", result["bi_wkv"]),
         ("Shift and mixing, three mixtures", result["shift_mix"]),
         ("WKV6", result["wkv6"]),
-        ("VRWKV-tiny in bfloat16", result["stack"]),
+        ("VRWKV-tiny in bfloat16", result.get("stack", [])),
         ("Latency", [result["latency"]]),
     ):
+        if not rows:
+            continue
         columns = list(dict.fromkeys(name for row in rows for name in row))
         out += [f"## {title}", "", "| " + " | ".join(columns) + " |"]
         out.append("|" + "---|" * len(columns))
