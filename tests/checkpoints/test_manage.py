@@ -150,3 +150,15 @@ def test_an_encoder_is_converted_without_a_card(tmp_path: Path) -> None:
 def test_a_card_of_another_network(foreign: Path, tmp_path: Path, card: object) -> None:
     with pytest.raises(CheckpointError, match="do not fit"):
         convert(foreign, tmp_path / "a.safetensors", card=card)  # type: ignore[arg-type]
+
+
+def test_answers_do_not_contradict_a_card_in_silence(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="has a model card that answers"):
+        convert(checkpoint, tmp_path / "a.safetensors", Answers(patch_size=32))
+    with pytest.raises(CheckpointError, match="has a model card that answers"):
+        add(checkpoint, Answers(patch_size=32))
+    card = read_card(checkpoint).model_copy(update={"patch_size": (32, 32)})
+    changed = convert(checkpoint, tmp_path / "b.safetensors", card=card)
+    assert read_card(changed).patch_size == (32, 32)

@@ -171,6 +171,11 @@ def look_into(
 def _card(
     path: Path, weights: Weights, identity: Identity, answers: Answers | None
 ) -> tuple[ModelCard | None, str]:
+    if CARD_KEY in weights.metadata and answers is not None:
+        raise CheckpointError(
+            f"{path.name} has a model card that answers these questions: change what "
+            "it says with 'medurwkv convert --card'."
+        )
     if CARD_KEY in weights.metadata:
         return card_of(Header(weights.metadata, {}), path.name), "file"
     if answers is None:
