@@ -49,6 +49,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHAPES = ((1, 196, 192), (1, 1024, 192), (1, 4096, 192), (4, 1024, 384))
 BURST = 3  # runs in a row
+SLOW = 0.1  # seconds, after which a burst ends
 _ALIVE: list[Tensor] = []  # what compiled functions were given the address of
 Times = dict[str, tuple[float, float]]
 Table = tuple[str, dict[str, Times]]
@@ -91,13 +92,18 @@ def take_turns(runs: dict[str, Callable[[], object]], seconds: float) -> Times:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 2 * BURST:
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < 2:
+        rounds += 1
         for name, run in runs.items():
+            begin = time.perf_counter()
             for _ in range(BURST):
                 start = time.perf_counter()
                 run()
-                times[name].append(1000 * (time.perf_counter() - start))
+                stop = time.perf_counter()
+                times[name].append(1000 * (stop - start))
+                if stop - begin > SLOW:
+                    break
     return {n: (min(found), statistics.median(found)) for n, found in times.items()}
 
 
