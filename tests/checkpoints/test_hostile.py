@@ -275,9 +275,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows counts memory otherwise")
-@pytest.mark.parametrize(
-    "attack", [zip_bomb, overlapping_zip, huge_pickle, million_wide, expanded]
-)
+@pytest.mark.parametrize("attack", [zip_bomb, huge_pickle, expanded])
 def test_memory_stays_small(tmp_path: Path, attack: Callable[[Path], None]) -> None:
     path, warm = tmp_path / "net.pth", tmp_path / "warm.pth"
     attack(path)
