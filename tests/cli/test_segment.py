@@ -64,6 +64,24 @@ def test_json_is_one_document_and_nothing_else(medurwkv, embedded, picture, tmp_
     assert nucleus["unit"] == "px"
 
 
+def test_a_forecast_writes_nothing(medurwkv, embedded, picture, tmp_path):
+    mask = tmp_path / "mask.png"
+    answer = medurwkv("segment", picture, mask, "--device", "cpu", "--forecast")
+    assert "About" in answer.stderr
+    assert "windows" in answer.stderr
+    assert not mask.exists()
+    as_json = medurwkv(
+        "segment", picture, mask, "--device", "cpu", "--forecast", "--tta", "--json"
+    )
+    assert json.loads(as_json.stdout)["windows"] > 0
+
+
+def test_mirror_images_are_noted(medurwkv, embedded, picture, tmp_path):
+    medurwkv("segment", picture, tmp_path / "mask.png", "--tta")
+    record = RunRecord.model_validate_json((tmp_path / "mask.json").read_text())
+    assert record.parameters["tta"] is True
+
+
 def test_instances_are_numbered_and_counted(medurwkv, embedded, picture, tmp_path):
     mask = tmp_path / "mask.tif"
     answer = medurwkv("segment", picture, mask, "--instances", "--json")

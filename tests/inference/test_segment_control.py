@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,3 +235,15 @@ def test_names_are_found_whatever_was_imported_first():
         "assert a is b is napari_medurwkv.segment"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_same_image_gives_the_same_mask_bit_for_bit():
+    """With a real network."""
+    from napari_medurwkv import samples
+
+    path = Path(samples.__file__).with_name("nuclei.png")
+    first = segment(path, "nuclei", device="cpu", overlap=0.25)
+    second = segment(path, "nuclei", device="cpu", overlap=0.25)
+    assert 0 < np.count_nonzero(first.labels) < first.labels.size
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert first.record.input.sha256 == second.record.input.sha256

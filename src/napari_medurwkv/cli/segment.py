@@ -76,6 +76,15 @@ def segment(
         bool,
         typer.Option("--instances", help="Number single objects, where it can."),
     ] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over mirror images; slower.")
+    ] = False,
+    forecast: Annotated[
+        bool,
+        typer.Option(
+            "--forecast", help="Only tell how long it would take and how much memory."
+        ),
+    ] = False,
     frame: Annotated[
         int | None, typer.Option(help="Which frame of a 4D image, from 0.")
     ] = None,
@@ -117,6 +126,12 @@ def segment(
         say_assumed(entry.path)
         for note in picture.notes:
             say(f"Note: {note}")
+        if forecast:
+            told = _forecast(picture, entry.path, device, overlap, instances, tta)
+    if forecast:
+        show_json(told) if as_json else say(_forecast_text(told))
+        return
+    with only_results_on_stdout():
         result = run_and_save(
             picture,
             entry.path,
@@ -124,6 +139,7 @@ def segment(
             device=device,
             overlap=overlap,
             instances=instances,
+            tta=tta,
             overwrite=overwrite,
         )
         measures = measure_result(result)
@@ -149,6 +165,40 @@ def segment(
     say(f"Wrote {mask} and {record_path(mask)}. {record.notice}")
 
 
+def _forecast(
+    image: Image,
+    model: Path,
+    device: str,
+    overlap: float | None,
+    instances: bool,
+    tta: bool,
+) -> dict[str, Any]:
+    """Compute a few windows and tell what the run would take."""
+    from napari_medurwkv.checkpoints import load_model
+    from napari_medurwkv.inference.foresight import foresee, free_memory
+
+    found = foresee(
+        image,
+        load_model(model),
+        device=device,
+        overlap=overlap,
+        instances=instances,
+        tta=tta,
+    )
+    # Raises where it would not fit.
+    found.check(*free_memory("cuda" if found.device_bytes else "cpu"))
+    return asdict(found)
+
+
+def _forecast_text(told: dict[str, Any]) -> str:
+    text = f"About {told['seconds']:.0f} s for {told['windows']} windows"
+    if told["host_bytes"] is not None:
+        text += f", {told['host_bytes'] / 1e9:.1f} GB of memory"
+    if told["device_bytes"]:
+        text += f", {told['device_bytes'] / 1e9:.1f} GB of the GPU's"
+    return f"{text}, on {told['device']}."
+
+
 def run_and_save(
     image: Image,
     model: Path,
@@ -157,6 +207,7 @@ def run_and_save(
     device: str,
     overlap: float | None = None,
     instances: bool = False,
+    tta: bool = False,
     overwrite: bool = False,
 ) -> Segmentation:
     """Segment, show progress, write mask and record.
@@ -171,7 +222,7 @@ def run_and_save(
         Checkpoint.
     mask : Path
         File for the mask; the record goes beside it.
-    device, overlap, instances
+    device, overlap, instances, tta
         As for `napari_medurwkv.segment`.
     overwrite : bool
         Whether an older mask and record may be replaced.
@@ -191,6 +242,7 @@ def run_and_save(
             device=device,
             overlap=overlap,
             instances=instances,
+            tta=tta,
             progress=tell,
             cancel=cancelled,
         )
