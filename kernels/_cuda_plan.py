@@ -25,10 +25,6 @@ class Limits:
     shared: int
 
 
-_FIXED = 16 << 10
-"""Bytes of shared memory, at most, that a block takes beside its tile."""
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one launch is cut.
@@ -64,6 +60,15 @@ class Plan:
     most: int
     blocks: int
     splits: int
+
+    def shared(self, backward: bool = False) -> int:
+        """Most bytes of shared memory that a block takes, sums and tile together."""
+        columns = self.lanes * self.vector
+        slots = 6 if backward else 10  # of the published variant
+        rows = self.most * self.vector * slots  # sums of each run
+        blocks = self.cluster * columns * slots * (1 + backward)
+        others = 32 * columns + 3 * max(4 * columns, self.most)
+        return self.staged(0, backward) + 4 * (rows + blocks + others)
 
     def grid(self, batch: int, channels: int) -> tuple[int, int, int]:
         """Blocks along x (channels), y (tokens) and z (batch)."""
@@ -200,13 +205,13 @@ def _cut(
         ):
             cluster *= 2
         plan = _plan(tokens, vector, way, most, cluster)
-        fits = plan.staged(0, backward) + _FIXED <= limits.shared
+        fits = plan.shared(backward) <= limits.shared
         if plan.splits == 1 and fits:
             return plan
     while not fits:
         most //= 2
         plan = _plan(tokens, vector, way, most, 1)
-        fits = plan.staged(0, backward) + _FIXED <= limits.shared
+        fits = plan.shared(backward) <= limits.shared
     return plan
 
 
