@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--shape", nargs=3, type=int, default=(300, 512, 512))
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--bare", action="store_true", help="napari alone")
     chosen = parser.parse_args()
     import napari
     from napari.utils._test_utils import read_only_mouse_event
@@ -49,14 +50,17 @@ def main():
     layer = viewer.add_labels(correction.make_mask(shape), scale=correction.SPACING)
     panel = CorrectPanel(viewer, Path(tempfile.mkdtemp()))
     viewer.window.add_dock_widget(panel, name="Correct")
-    panel.start()
+    if not chosen.bare:
+        panel.start()
 
     def wait(seconds):
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             QApplication.processEvents()
 
-    while not (panel.session.counted and panel.session.mask.classes):
+    while not chosen.bare and not (
+        panel.session.counted and panel.session.mask.classes
+    ):
         wait(0.05)
     wait(2)
     gaps, last = [], [time.perf_counter()]
@@ -101,11 +105,12 @@ def main():
         wait(0.1)
     painting = sorted(gaps)
     gaps.clear()
-    panel.session.autosave.save()
     last[0] = time.perf_counter()
-    while panel.session.autosave.saving:
-        wait(0.02)
-    saving = max(gaps)
+    if not chosen.bare:
+        panel.session.autosave.save()
+        while panel.session.autosave.saving:
+            wait(0.02)
+    saving = max(gaps, default=0.0)
     undo_begun = time.perf_counter()
     layer.undo()
     undo = time.perf_counter() - undo_begun
@@ -114,6 +119,8 @@ def main():
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "napari": napari.__version__,
+        "Correct panel": not chosen.bare,
+        "load of the machine": round(os.getloadavg()[0], 1),
         "shape": list(shape),
         "strokes": strokes,
         "longest gap while painting, ms": round(1000 * painting[-1], 1),
