@@ -140,9 +140,10 @@ def foresee(
         fixed, per_plane, per_window, per_slice = _calibrate(
             image, model, plan, predictor, instances
         )
-    planes = len(plan.planes)
-    seconds = fixed + planes * per_plane + plan.windows * per_window
-    seconds += plan.native[0] * per_slice
+    reading = len(plan.planes) * per_plane
+    computing = plan.windows * per_window + plan.native[0] * per_slice
+    # A GPU computes while a thread reads.
+    seconds = fixed + (max(reading, computing) if cuda else reading + computing)
     after = _peak()
     host = None
     if before is not None and after is not None:
@@ -214,13 +215,16 @@ def _calibrate(
     shape = (len(card.output_values), rows, plan.working[2])
     averages = torch.zeros(shape, device=predictor.device)
     clock.lap()
-    scores = decision.scores(averages)
-    if plan.resampled and plan.volume:
-        scores = scores * 0.5 + scores * 0.5
-    scores = resample(scores, triangle_taps(rows, back), 1)
-    scores = resample(scores, triangle_taps(plan.working[2], plan.native[2]), 2)
-    decision.labels(scores)
-    return fixed, per_plane, per_window, clock.lap() * plan.native[1] / back
+    laps = []
+    for _ in range(3):  # the first one loads what the others only use
+        scores = decision.scores(averages)
+        if plan.resampled and plan.volume:
+            scores = scores * 0.5 + scores * 0.5
+        scores = resample(scores, triangle_taps(rows, back), 1)
+        scores = resample(scores, triangle_taps(plan.working[2], plan.native[2]), 2)
+        decision.labels(scores)
+        laps.append(clock.lap())
+    return fixed, per_plane, per_window, min(laps) * plan.native[1] / back
 
 
 class _Clock:
