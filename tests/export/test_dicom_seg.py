@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -261,6 +262,21 @@ def test_real_images(shared_data, tmp_path, kind):
         )
 
 
+@pytest.mark.parametrize("name", ["6154", "rtdose.dcm", "chrH31.dcm"])
+def test_dciodvfy_finds_no_error_in_masks_of_odd_images(tmp_path, name):
+    checker = shutil.which("dciodvfy")
+    if checker is None:
+        pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
+    image = read_image(packaged(name))
+    labels = np.zeros(image.array.shape, np.uint8)
+    labels.reshape(-1)[3:9] = 1
+    export_mask(ExportMask(labels, image.geometry), ["dicom-seg"], tmp_path / "m")
+    answer = subprocess.run(
+        [checker, "-new", tmp_path / "m.dcm"], capture_output=True, text=True
+    )
+    assert "Error" not in answer.stdout + answer.stderr
+
+
 def test_dciodvfy_finds_no_error(folder, record, tmp_path):
     checker = shutil.which("dciodvfy")
     if checker is None:
@@ -305,3 +321,65 @@ def test_frames_of_a_multiframe_file_keep_their_order(shared_data, tmp_path):
         k = round(index[2])
         number = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         assert np.array_equal(frame.T > 0, source[:, :, k] == (0, 1, 7)[number])
+
+
+def packaged(name):
+    """Return one of the files that come with pydicom."""
+    root = Path(pydicom.__file__).parent / "data"
+    return next(root.rglob(name))
+
+
+@pytest.mark.parametrize("name", ["JPEG2000.dcm", "6154", "chrGreek.dcm"])
+def test_pictures_without_a_place_keep_rows_as_rows(tmp_path, name):
+    image = read_image(packaged(name))
+    assert image.geometry.kind != "patient"
+    labels = np.zeros(image.array.shape[:2], np.uint8)
+    labels[1:3, 4:9] = 1
+    labels[10:13, 2:4] = 2
+    export_mask(ExportMask(labels, image.geometry), ["dicom-seg"], tmp_path / "m")
+    frames = pydicom.dcmread(tmp_path / "m.dcm").pixel_array
+    assert np.array_equal(frames[0] > 0, labels == 1)
+    assert np.array_equal(frames[1] > 0, labels == 2)
+    back = read_labels(tmp_path / "m.dcm")
+    assert np.array_equal(back.array, labels)
+    assert back.geometry.kind == image.geometry.kind
+    assert back.geometry.spacing == pytest.approx(image.geometry.spacing)
+
+
+@pytest.mark.parametrize("name", ["rtdose.dcm", "rtdose_1frame.dcm"])
+def test_dose_grids_lend_their_frames_places(tmp_path, name):
+    image = read_image(packaged(name))
+    labels = np.zeros(image.array.shape, np.uint8)
+    labels.reshape(-1)[[3, 17, -2]] = 1
+    export_mask(ExportMask(labels, image.geometry), ["dicom-seg"], tmp_path / "m")
+    back = read_labels(tmp_path / "m.dcm")
+    assert np.array_equal(back.array, labels)
+    np.testing.assert_allclose(
+        back.geometry.affine, image.geometry.affine, rtol=0, atol=1e-5
+    )
+
+
+def test_names_in_other_scripts_and_odd_times(tmp_path):
+    for name in ("chrGreek.dcm", "chrH31.dcm", "chrX1.dcm", "ExplVR_BigEnd.dcm"):
+        source = packaged(name)
+        image = read_image(source)
+        labels = np.ones(image.array.shape[: image.geometry.ndim], np.uint8)
+        export_mask(
+            ExportMask(labels, image.geometry),
+            ["dicom-seg"],
+            tmp_path / "m",
+            overwrite=True,
+        )
+        told = pydicom.dcmread(tmp_path / "m.dcm")
+        expected = pydicom.dcmread(source)
+        assert str(told.PatientName) == str(expected.get("PatientName", "")), name
+    assert expected.StudyTime == "14:04:38"
+    assert told.StudyTime == "140438"
+
+
+def test_images_that_break_the_rules_get_a_sentence(tmp_path):
+    image = read_image(packaged("liver_1frame.dcm"))
+    labels = np.ones(image.array.shape, np.uint8)
+    with pytest.raises(OutputError, match="cannot refer to"):
+        export_mask(ExportMask(labels, image.geometry), ["dicom-seg"], tmp_path / "m")
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from napari_medurwkv.errors import OutputError
 from napari_medurwkv.export.deidentify import remove_identity
 from napari_medurwkv.export.dicom_source import prepared_sources
+from napari_medurwkv.export.mask import volume_grid
 from napari_medurwkv.export.terms import segment_terms
 from napari_medurwkv.io import Output
 from napari_medurwkv.io.dicom.library import quiet
@@ -16,6 +18,7 @@ from napari_medurwkv.provenance import RESEARCH_USE
 from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -67,12 +70,12 @@ def dicom_seg_output(mask: ExportMask, path: Path, options: ExportOptions) -> Ou
 
     def write(part: Path) -> None:
         # Their warnings quote names of patients.
-        with quiet():
+        with quiet(), _by_the_rules():
             dataset = _segmentation(mask, segments, sources, frames, options)
             dataset.save_as(part, enforce_file_format=True)
 
     def check(part: Path) -> None:
-        with quiet():
+        with quiet(), _by_the_rules():
             same = np.array_equal(_read_back(part, len(frames)), frames)
         if not same:
             raise OutputError(
@@ -83,9 +86,21 @@ def dicom_seg_output(mask: ExportMask, path: Path, options: ExportOptions) -> Ou
     return Output(path, write, check)
 
 
+@contextmanager
+def _by_the_rules() -> Iterator[None]:
+    """Say it in a sentence where highdicom, which checks as it goes along, stops."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise OutputError(
+            "The DICOM files of the image break rules that a DICOM mask relies on, so "
+            "it cannot refer to them: save the mask as NIfTI or NRRD."
+        ) from error
+
+
 def _frames(mask: ExportMask, segments: list[ClassInfo]) -> NDArray[Any]:
     """Return (frames, rows, columns) of segment numbers in the order of the sources."""
-    source = np.atleast_3d(mask.geometry.to_source(mask.labels))
+    source, _ = volume_grid(mask.labels, mask.geometry)
     values = np.array([0, *(info.value for info in segments)], source.dtype)
     type_ = np.uint8 if len(segments) < 256 else np.uint16
     numbers = np.searchsorted(values, source).astype(type_)
@@ -140,6 +155,8 @@ def _segmentation(
         item.SegmentDescription = f"value {info.value} of the mask"
     if "ContentCreatorName" not in dataset:
         dataset.ContentCreatorName = None  # must be there, may be empty
+    if mask.geometry.kind != "patient":  # has to be there, may be empty
+        dataset.PatientOrientation = sources[0].get("PatientOrientation")
     if options.deidentify:
         remove_identity(dataset)
     return dataset

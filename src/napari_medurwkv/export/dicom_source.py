@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_medurwkv.errors import ImageError, OutputError
 from napari_medurwkv.io.dicom import source_datasets
+from napari_medurwkv.io.dicom.library import quiet
 
 if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
@@ -19,6 +22,8 @@ _REQUIRED = (
     *("ReferringPhysicianName",),
 )
 _SHARED = ("PixelMeasuresSequence", "PlaneOrientationSequence")
+_DATES = ("PatientBirthDate", "StudyDate")
+_RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
 
 def prepared_sources(geometry: Geometry) -> list[Any]:
@@ -26,7 +31,9 @@ def prepared_sources(geometry: Geometry) -> list[Any]:
 
     Nothing on the disk is changed. The distance of slices is that of their positions,
     which SliceThickness often is not; what all frames of a multi-frame file have in
-    common is told once.
+    common is told once; frames of older multi-frame files (dose grids) get the places
+    that the geometry knows. Texts are in UTF-8 from here on, dates and times in the
+    form that the standard asks for, or empty.
 
     Parameters
     ----------
@@ -42,18 +49,83 @@ def prepared_sources(geometry: Geometry) -> list[Any]:
         datasets, _ = source_datasets(geometry)
     except ImageError as error:
         raise OutputError(str(error)) from error
-    distance = geometry.spacing[2] if geometry.ndim == 3 else None
+    placed = geometry.kind == "patient"
+    distance = geometry.spacing[2] if placed and geometry.ndim == 3 else None
     for dataset in datasets:
         for name in _REQUIRED:
             if name not in dataset:
                 setattr(dataset, name, None)
+        with quiet():
+            _tidy(dataset)
+        if "SharedFunctionalGroupsSequence" not in dataset and _has_frames(dataset):
+            _describe_frames(dataset, geometry)
         if "SharedFunctionalGroupsSequence" in dataset:
             _share(dataset)
             measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
             _state_distance(measures[0], distance)
         else:
+            if geometry.kind == "pixel-size-only" and "PixelSpacing" not in dataset:
+                # Radiographs state it under other names.
+                dataset.PixelSpacing = [_short(size) for size in geometry.spacing]
             _state_distance(dataset, distance)
     return datasets
+
+
+def _tidy(dataset: Any) -> None:
+    """Bring texts into one character set, and dates and times into their form."""
+    from pydicom.valuerep import DA, TM
+
+    try:
+        dataset.decode()
+    except (LookupError, UnicodeError, ValueError, AttributeError) as error:
+        raise OutputError(
+            "The images state their texts in a character set that is not known, so a "
+            "DICOM mask cannot repeat them: save the mask as NIfTI or NRRD."
+        ) from error
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    for name in (*_DATES, "StudyTime"):
+        stated = str(dataset.get(name) or "")
+        plain = stated.translate({ord(mark): None for mark in ":.-/ "})
+        whole = plain if name in _DATES or "." not in stated else stated
+        try:
+            (DA if name in _DATES else TM)(whole)
+        except ValueError:
+            whole = ""
+        setattr(dataset, name, whole or None)
+
+
+def _has_frames(dataset: Any) -> bool:
+    many = int(dataset.get("NumberOfFrames") or 1) > 1
+    return many or dataset.SOPClassUID == _RT_DOSE
+
+
+def _describe_frames(dataset: Any, geometry: Geometry) -> None:
+    """Say of each frame where it lies, as an enhanced multi-frame file would."""
+    from pydicom.dataset import Dataset
+
+    dicom = geometry.source.dicom
+    count = int(dataset.get("NumberOfFrames") or 1)
+    depth = geometry.shape[2] if geometry.ndim == 3 else 1
+    if geometry.kind != "patient" or dicom is None or count != depth:
+        raise OutputError(
+            "The image is a film, whose frames say nothing of their place, so a DICOM "
+            "mask cannot refer to one: save the mask as PNG, TIFF or NIfTI."
+        )
+    affine = geometry.lps_affine
+    measures, directions, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [_short(size) for size in reversed(geometry.spacing[:2])]
+    units = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
+    directions.ImageOrientationPatient = [_short(x) for x in units.T.ravel()]
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [directions]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    frames = [Dataset() for _ in range(count)]
+    for k, number in enumerate(dicom.frames or range(count)):
+        place = Dataset()
+        origin = affine[:3, 3] + (k * affine[:3, 2] if count > 1 else 0)
+        place.ImagePositionPatient = [_short(x) for x in origin]
+        frames[number].PlanePositionSequence = [place]
+    dataset.PerFrameFunctionalGroupsSequence = frames
 
 
 def _state_distance(item: Any, distance: float | None) -> None:

@@ -57,9 +57,13 @@ def read_segmentation(path: Path) -> Image:
             if str(header.transfer_syntax) in JPEG_LS:
                 dataset.decompress(decoding_plugin="gdcm")
             file = seg.Segmentation.from_dataset(dataset, copy=False)
-            volume = file.get_volume(combine_segments=True)
-            array = np.asarray(volume.array)
-            affine = np.asarray(volume.affine, dtype=np.float64)
+            plain = not _is_placed(file)
+            if plain:
+                array, affine = _plane(file), np.eye(4)
+            else:
+                volume = file.get_volume(combine_segments=True)
+                array = np.asarray(volume.array)
+                affine = np.asarray(volume.affine, dtype=np.float64)
             classes = tuple(
                 _label_name(file.get_segment_description(int(number)))
                 for number in file.segment_numbers
@@ -86,7 +90,7 @@ def read_segmentation(path: Path) -> Image:
     source = SourceInfo(
         "dicom",
         str(path.absolute()),
-        shape=size,
+        shape=(rows, columns) if plain else size,
         dicom=DicomSource(
             files=(str(path.absolute()),),
             sop_instance_uids=(text(header.dataset, "SOPInstanceUID"),),
@@ -96,6 +100,10 @@ def read_segmentation(path: Path) -> Image:
             modality="SEG",
         ),
     )
+    if plain:
+        spacing = _pixel_size(file)
+        geometry = Geometry.plain((rows, columns), spacing, "mm", source=source)
+        return Image(array[0], geometry, False, path.stem, (), classes)
     try:
         geometry = Geometry.from_affine(affine, size, source=source)
     except GeometryError as error:
@@ -104,6 +112,55 @@ def read_segmentation(path: Path) -> Image:
         ) from error
     turned = array.T if slices > 1 else array[0].T
     return Image(geometry.to_display(turned), geometry, False, path.stem, (), classes)
+
+
+def _groups(file: Any) -> list[Any]:
+    """Return what is said of all frames, then of each."""
+    shared = file.SharedFunctionalGroupsSequence
+    return [*shared, *file.PerFrameFunctionalGroupsSequence]
+
+
+def _is_placed(file: Any) -> bool:
+    return any("PlanePositionSequence" in group for group in _groups(file))
+
+
+def _plane(file: Any) -> NDArray[Any]:
+    """Lay the segments of a picture without a place (a radiograph) over each other.
+
+    Returns
+    -------
+    (1, rows, columns) ndarray
+        Segment numbers.
+    """
+    frames = np.asarray(file.pixel_array).reshape(-1, int(file.Rows), int(file.Columns))
+    if str(file.SegmentationType) != "BINARY":
+        if len(frames) > 1:
+            raise ValueError("frames without places are no volume")
+        return frames
+    (shared,) = file.SharedFunctionalGroupsSequence
+    plane = np.zeros((1, *frames.shape[1:]), np.uint16)
+    seen = set()
+    for frame, own in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
+        group = own if "SegmentIdentificationSequence" in own else shared
+        number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        if number in seen:
+            raise ValueError("frames without places are no volume")
+        seen.add(number)
+        inside = frame > 0
+        if plane[0][inside].any():
+            raise ValueError("segments overlap")
+        plane[0][inside] = number
+    return plane
+
+
+def _pixel_size(file: Any) -> tuple[float, float] | None:
+    """Return mm along rows and columns, if it is stated."""
+    for group in _groups(file):
+        stated = group.get("PixelMeasuresSequence")
+        if stated and stated[0].get("PixelSpacing"):
+            down, across = (float(size) for size in stated[0].PixelSpacing)
+            return (down, across) if down > 0 and across > 0 else None
+    return None
 
 
 def _first_position(
