@@ -159,3 +159,14 @@ def test_classes_are_named_where_a_file_names_them(medurwkv, reference, tmp_path
     assert "1 liver" in answer.stdout
     document = json.loads(medurwkv("evaluate", reference, reference, "--json").stdout)
     assert [entry["name"] for entry in document["classes"]] == ["liver", "spleen"]
+
+
+def test_the_masks_are_never_replaced_by_the_table(medurwkv, reference, tmp_path):
+    mask = save(tmp_path / "mask.nii.gz", np.ones((6, 7, 8), np.uint8))
+    for target in (mask, reference):
+        before = target.read_bytes()
+        answer = medurwkv(
+            "evaluate", mask, reference, "--csv", target, "--overwrite", code=1
+        )
+        assert "is the image itself" in answer.stderr
+        assert target.read_bytes() == before

@@ -67,12 +67,15 @@ def evaluate(
     means; of numbered objects the aggregated Jaccard index too.
     """
     from napari_medurwkv.cli.targets import check_target
-    from napari_medurwkv.io import read_labels, write_text_safely
+    from napari_medurwkv.io import read_labels, refuse_source, write_text_safely
     from napari_medurwkv.measure import compare
 
     if csv_file is not None:
         check_target(csv_file, overwrite=overwrite)
     predicted, expected = read_labels(prediction), read_labels(reference)
+    if csv_file is not None:
+        for mask in (predicted, expected):
+            refuse_source(csv_file, mask.geometry, "table")
     array, resampled = _on_one_grid(predicted, expected, resample=resample)
     geometry = expected.geometry
     lengths = _lengths(geometry)

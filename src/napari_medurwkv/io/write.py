@@ -208,8 +208,8 @@ def _spoilt(target: Path) -> OutputError:
     )
 
 
-def refuse_source(target: Path, geometry: Geometry) -> None:
-    """Refuse to write over the image that a mask belongs to.
+def refuse_source(target: Path, geometry: Geometry, what: str = "mask") -> None:
+    """Refuse to write over the image that a mask, or a table, belongs to.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def refuse_source(target: Path, geometry: Geometry) -> None:
     files += source.dicom.files if source.dicom else ()
     if any(_same_file(target, file) for file in files):
         raise OutputError(
-            f"{target} is the image itself: choose another name for the mask."
+            f"{target} is the image itself: choose another name for the {what}."
         )
 
 
