@@ -171,6 +171,30 @@ def test_the_patient_is_kept_or_left_out(folder, tmp_path):
     assert np.array_equal(back.array > 0, mask.labels > 0)
 
 
+def test_whatever_else_is_known_of_the_patient_is_left_out_too(tmp_path):
+    secrets = {
+        "AdditionalPatientHistory": "history-secret",
+        "AdmittingDiagnosesDescription": "diagnosis-secret",
+        "ClinicalTrialSiteName": "trial-secret",
+        "MedicalAlerts": "alert-secret",
+        "NameOfPhysiciansReadingStudy": "Reading^Secret",
+        "Occupation": "occupation-secret",
+        "PatientBirthTime": "031415",
+        "PatientReligiousPreference": "belief-secret",
+        "PhysiciansOfRecord": "Record^Secret",
+        "ReasonForVisit": "visit-secret",
+        "ResponsiblePerson": "Person^Secret",
+        "ServiceEpisodeID": "episode-secret",
+        "StudyDescription": "study-secret",
+    }
+    mask = mask_of(read_image(series(tmp_path / "ct", **secrets)))
+    options = ExportOptions(deidentify=True)
+    export_mask(mask, ["dicom-seg"], tmp_path / "m", options=options)
+    content = (tmp_path / "m.dcm").read_bytes()
+    for value in secrets.values():
+        assert value.encode() not in content, value
+
+
 def test_nothing_of_the_patient_goes_anywhere_else(
     folder, record, tmp_path, caplog, capfd
 ):

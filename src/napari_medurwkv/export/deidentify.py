@@ -18,30 +18,35 @@ _EMPTIED = (
     "StudyID",
     "StudyTime",
 )
+_GROUPS = (0x0010, 0x0012, 0x0032, 0x0038)
+"""Patient, clinical trial, request, visit: all that they hold is removed."""
+
 _REMOVED = (
     "AcquisitionDate",
     "AcquisitionDateTime",
     "AcquisitionTime",
-    "AdmissionID",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialSubjectID",
-    "EthnicGroup",
+    "AdmittingDiagnosesCodeSequence",
+    "AdmittingDiagnosesDescription",
+    "ConsultingPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ContainerIdentifier",
+    "ContributingEquipmentSequence",
     "InstitutionAddress",
     "InstitutionName",
     "InstitutionalDepartmentName",
-    "IssuerOfPatientID",
-    "OtherPatientIDs",
-    "OtherPatientIDsSequence",
-    "OtherPatientNames",
-    "PatientAddress",
-    "PatientAge",
-    "PatientComments",
-    "PatientSize",
-    "PatientWeight",
+    "IssuerOfAccessionNumberSequence",
+    "IssuerOfTheContainerIdentifierSequence",
+    "NameOfPhysiciansReadingStudy",
     "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "ProcedureCodeSequence",
+    "ReasonForPerformedProcedureCodeSequence",
+    "ReferencedPatientSequence",
     "ReferencedStudySequence",
-    "RequestingPhysician",
+    "ReferringPhysicianIdentificationSequence",
+    "SpecimenDescriptionSequence",
     "StationName",
     "StudyDescription",
 )
@@ -59,9 +64,11 @@ def remove_identity(dataset: Any) -> None:
     dataset : pydicom.Dataset
         Changed in place.
     """
-    for name in _REMOVED:
-        if name in dataset:
-            delattr(dataset, name)
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(dataset.keys()):
+        if tag.group in _GROUPS or tag.is_private or keyword_for_tag(tag) in _REMOVED:
+            del dataset[tag]
     for name in _EMPTIED:
         setattr(dataset, name, "" if name != "PatientName" else None)
     dataset.PatientIdentityRemoved = "YES"
