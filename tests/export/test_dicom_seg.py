@@ -178,7 +178,7 @@ def test_whatever_else_is_known_of_the_patient_is_left_out_too(tmp_path):
         "ClinicalTrialSiteName": "trial-secret",
         "MedicalAlerts": "alert-secret",
         "NameOfPhysiciansReadingStudy": "Reading^Secret",
-        "Occupation": "occupation-secret",
+        "Occupation": "job-secret",
         "PatientBirthTime": "031415",
         "PatientReligiousPreference": "belief-secret",
         "PhysiciansOfRecord": "Record^Secret",
