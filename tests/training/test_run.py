@@ -169,3 +169,27 @@ def test_a_run_stopped_while_it_is_measured_leaves_its_weights(
     card = load_model(tmp_path / "discs.safetensors").card
     assert card.metrics == ()
     assert "2 steps" in card.training
+
+
+def test_a_run_may_start_from_a_checkpoint(
+    trained: Path, discs: Path, tmp_path: Path
+) -> None:
+    values = settings(discs, budget={"steps": 1})
+    values["optimiser"] = {"lr": 1e-9, "ema": None, "weight_decay": 0.0}
+    values["model"] = {**values["model"], "start": trained}
+    path = train(TrainConfig.model_validate(values), tmp_path / "run", progress=False)
+    before, after = (load_model(p).network.state_dict() for p in (trained, path))
+    for name, value in before.items():
+        if "running" not in name and value.is_floating_point():
+            torch.testing.assert_close(after[name], value, atol=1e-3, rtol=1e-3)
+    assert "the weights of discs.safetensors" in read_card(path).training
+
+
+def test_another_network_is_no_start(
+    trained: Path, discs: Path, tmp_path: Path
+) -> None:
+    values = settings(discs)
+    config = {**values["model"]["config"], "depth": 5}
+    values["model"] = {**values["model"], "config": config, "start": trained}
+    with pytest.raises(ConfigError, match="another network"):
+        train(TrainConfig.model_validate(values), tmp_path / "run", progress=False)

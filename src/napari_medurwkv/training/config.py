@@ -46,6 +46,13 @@ class ModelSettings(_Settings):
     config: dict[str, Any] = Field(
         default_factory=dict, description="Values that replace the size's own."
     )
+    start: Path | None = Field(
+        default=None,
+        description=(
+            "A checkpoint of the same network whose weights the run begins with; "
+            "relative to the configuration's folder. Empty: random weights."
+        ),
+    )
 
 
 class PairedData(_Settings):
@@ -359,6 +366,10 @@ def _anchored(config: TrainConfig, folder: Path) -> TrainConfig:
     elif config.data.folder is not None:
         changes["data"] = config.data.model_copy(
             update={"folder": folder / config.data.folder}
+        )
+    if config.model.start is not None:
+        changes["model"] = config.model.model_copy(
+            update={"start": folder / config.model.start}
         )
     if config.encoder.checkpoint is not None:
         changes["encoder"] = config.encoder.model_copy(

@@ -249,11 +249,27 @@ def _network(config: TrainConfig, card: ModelCard) -> tuple[nn.Module, frozenset
         "in_channels": card.network_channels,
     }
     network = create_model(config.model.name, **{**given, **config.model.config})
+    if config.model.start is not None:
+        _begin_with(network, config.model.start)
     if config.encoder.checkpoint is None:
         return network, frozenset()
     from napari_medurwkv.training.encoder import fill_encoder
 
     return network, fill_encoder(network, config.encoder.checkpoint)
+
+
+def _begin_with(network: nn.Module, path: Path) -> None:
+    """Give a network the weights of a checkpoint of the very same one."""
+    from napari_medurwkv.checkpoints import load_model
+
+    wanted = {key: value.shape for key, value in network.state_dict().items()}
+    state = load_model(path).network.state_dict()
+    if wanted != {key: value.shape for key, value in state.items()}:
+        raise ConfigError(
+            f"The run cannot start from {path.name}: it holds another network than "
+            "model.name and model.config describe."
+        )
+    network.load_state_dict(state)
 
 
 def _trainer(config: TrainConfig, output: Path, *, progress: bool) -> lightning.Trainer:
@@ -344,8 +360,11 @@ def _write(
 
 def _story(config: TrainConfig, data: RunData, steps: int, hours: float) -> str:
     s = config.optimiser
-    encoder = config.encoder.checkpoint
-    start = "random weights" if encoder is None else f"the encoder of {encoder.name}"
+    start = "random weights"
+    if config.encoder.checkpoint is not None:
+        start = f"the encoder of {config.encoder.checkpoint.name}"
+    elif config.model.start is not None:
+        start = f"the weights of {config.model.start.name}"
     average = f", weights averaged with decay {s.ema}" if s.ema else ""
     return (
         f"From {start} on {data.used}: {steps} steps of {config.batch} crops of "
