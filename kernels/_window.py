@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["WindowKernels", "window_kernels"]
+
+_logger = logging.getLogger(__name__)
 
 _POINTER = ctypes.c_void_p
 _RANGE = [ctypes.c_int64, ctypes.c_int64]
@@ -144,4 +147,11 @@ def _numbers(*values: int) -> ctypes.Array[ctypes.c_int64]:
 def window_kernels() -> WindowKernels | None:
     """Return the compiled kernels; None where the library cannot be used."""
     native = _native.load()
-    return None if isinstance(native, str) else WindowKernels(native.library)
+    if isinstance(native, str):
+        _logger.warning(
+            "Overlapping windows are summed without the compiled kernel, several times"
+            " slower: %s.",
+            native,
+        )
+        return None
+    return WindowKernels(native.library)
