@@ -1,4 +1,4 @@
-"""Without the compiled library the sums of windows are slower, and that is said once."""
+"""Windows are summed more slowly without the compiled library, and it is said."""
 
 from __future__ import annotations
 
