@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -318,3 +319,23 @@ def test_an_image_larger_than_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_medurwkv.io.limits.available_memory", lambda: 10_000)
     with pytest.raises(ImageError, match="50 kB of memory"):
         read_image(path)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_that_lead_in_a_circle_are_refused(tmp_path, bigtiff):
+    """tifffile would read around in it for ever."""
+    path = tmp_path / "circle.tif"
+    plane = np.zeros((4, 5), np.uint8)
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
+        for _ in range(3):
+            writer.write(plane, contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as file:
+        last, first = file.pages[2], file.pages[0].offset
+        tail = last.offset + file.tiff.tagnosize + len(last.tags) * file.tiff.tagsize
+        link = struct.pack(file.tiff.offsetformat, first)
+    content = bytearray(path.read_bytes())
+    content[tail : tail + len(link)] = link
+    path.write_bytes(content)
+    for read in (read_image, read_labels):
+        with pytest.raises(ImageError, match="circle"):
+            read(path)

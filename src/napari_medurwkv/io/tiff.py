@@ -16,6 +16,7 @@ from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.limits import check_claim
 from napari_medurwkv.io.pixel_size import imagej_size, ome_size, resolution_size
 from napari_medurwkv.io.raster import EXIF_ORNT, ORIENTATION_TAG, raster_order
+from napari_medurwkv.io.tiff_pages import check_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,6 +185,7 @@ def write_tiff(path: Path, labels: NDArray[Any], geometry: Geometry) -> None:
 
 def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
     """Say what each axis of the file's first series is."""
+    check_pages(path, file)
     if not file.series:
         raise ImageError(f"{path} is empty: it holds no image.")
     series = file.series[0]
