@@ -724,3 +724,16 @@ class TestEnhanced:
         path, _ = self.make(tmp_path / "a.dcm", describe=False)
         with pytest.raises(ImageError, match="describes 5 of its 6 frames"):
             read_image(path)
+
+
+def test_an_element_that_swallowed_others_gets_into_no_message(tmp_path):
+    content = bytearray((PYDICOM / "CT_small.dcm").read_bytes())
+    place = content.index(b"\x08\x00\x60\x00CS\x02\x00CT")
+    content[place + 6 : place + 8] = (1200).to_bytes(2, "little")
+    path = tmp_path / "a.dcm"
+    path.write_bytes(content)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        f"{path} holds no image: it is a DICOM file of another kind."
+    )

@@ -339,3 +339,17 @@ def test_pages_that_lead_in_a_circle_are_refused(tmp_path, bigtiff):
     for read in (read_image, read_labels):
         with pytest.raises(ImageError, match="circle"):
             read(path)
+
+
+def test_what_a_decoder_says_is_kept_short(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, PLANE)
+
+    def fail(*_):
+        raise ValueError("numbers " * 1000 + "\n")
+
+    monkeypatch.setattr("napari_medurwkv.io.tiff._axes", fail)
+    for look in (read_image, frame_count):
+        with pytest.raises(ImageError) as caught:
+            look(path)
+        assert len(str(caught.value)) < len(str(path)) + 140

@@ -86,7 +86,7 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         raise
     except Exception as error:  # decoders of hostile files raise anything
         raise ImageError(
-            f"{path} is truncated or damaged ({error}): copy it again."
+            f"{path} is truncated or damaged ({_why(error)}): copy it again."
         ) from error
     rgb = values.ndim == 3 + (axes.stack is not None)
     if not labels:
@@ -130,7 +130,7 @@ def tiff_frame_count(path: Path) -> int:
         raise
     except Exception as error:  # decoders of hostile files raise anything
         raise ImageError(
-            f"{path} is truncated or damaged ({error}): copy it again."
+            f"{path} is truncated or damaged ({_why(error)}): copy it again."
         ) from error
 
 
@@ -204,6 +204,11 @@ def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
             )
         use[role] = position
     return series, TiffAxes(shape, **use)
+
+
+def _why(error: Exception) -> str:
+    """Say what went wrong in one line; decoders add whole tables of what they read."""
+    return " ".join(str(error).split())[:80] or type(error).__name__
 
 
 def _choose_frame(path: Path, count: int, frame: int | None) -> int | None:

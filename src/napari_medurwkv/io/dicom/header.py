@@ -6,6 +6,7 @@ Patients' names, dates and institutions are not even read.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ __all__ = [
     "DEFLATED",
     "JPEG_LS",
     "DicomFile",
+    "modality",
     "number",
     "numbers",
     "open_dicom",
@@ -294,3 +296,13 @@ def _check_deflated(path: Path) -> None:
 
 def _meta(meta: Any, which: str) -> str:
     return text(meta, f"MediaStorageSOP{which}UID")
+
+
+def modality(dataset: Any) -> str:
+    """Return the modality; "" where it is absent or no code.
+
+    In a damaged file the element may have swallowed those after it, with the patient's
+    name, which must get into no message.
+    """
+    stated = text(dataset, "Modality").strip()
+    return stated if re.fullmatch("[A-Z0-9_ ]{1,16}", stated) else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import DicomSource, Geometry, SourceInfo
-from napari_medurwkv.io.dicom.header import number, text
+from napari_medurwkv.io.dicom.header import modality, number, text
 from napari_medurwkv.io.dicom.library import quiet
 from napari_medurwkv.io.dicom.pixels import is_inverted, read_pixels
 from napari_medurwkv.io.dicom.scan import Stack, choose, list_choices, stacks_in
@@ -190,7 +190,7 @@ def _references(slices: list[Slice]) -> DicomSource:
         series_instance_uid=text(first.dataset, "SeriesInstanceUID"),
         study_instance_uid=text(first.dataset, "StudyInstanceUID"),
         frame_of_reference_uid=text(first.dataset, "FrameOfReferenceUID"),
-        modality=text(first.dataset, "Modality"),
+        modality=modality(first.dataset),
         inverted=is_inverted(slices),
     )
 

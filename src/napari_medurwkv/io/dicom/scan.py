@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ImageError, SeriesChoice, SeriesChoiceError
-from napari_medurwkv.io.dicom.header import DicomFile, number, open_dicom, text
+from napari_medurwkv.io.dicom.header import (
+    DicomFile,
+    modality,
+    number,
+    open_dicom,
+    text,
+)
 from napari_medurwkv.io.dicom.library import library
 from napari_medurwkv.io.dicom.slices import Slice, slices_of
 
@@ -71,9 +77,10 @@ class Stack:
     def describe(self) -> str:
         """Say what a person needs to choose."""
         dataset = self.first.dataset
-        words = [text(dataset, "Modality") or "image"]
-        if text(dataset, "SeriesDescription"):
-            words.append(text(dataset, "SeriesDescription"))
+        words = [modality(dataset) or "image"]
+        description = text(dataset, "SeriesDescription")
+        if 0 < len(description) <= 64:  # longer ones swallowed what follows them
+            words.append(description)
         if self.is_segmentation:
             return ", ".join([*words, "segmentation"])
         count = len(self.slices)
@@ -106,7 +113,7 @@ def stacks_in(path: Path) -> tuple[Stack, ...]:
         file = open_dicom(path)
         stacks = _group([file])
         if not stacks:
-            kind = text(file.dataset, "Modality")
+            kind = modality(file.dataset)
             said = f" (modality {kind})" if kind else ""
             raise ImageError(
                 f"{path} holds no image: it is a DICOM file of another kind{said}."
