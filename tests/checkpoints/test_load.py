@@ -215,7 +215,7 @@ def test_wrong_shapes_are_found_before_the_tensors_are_read(
     def refuse(path: Path, header: Any) -> Any:
         raise AssertionError("the tensors were read")
 
-    monkeypatch.setattr(weights_module, "map_tensors", refuse)
+    monkeypatch.setattr(weights_module, "map_runs", refuse)
     with pytest.raises(CheckpointError, match=r"has shape .* where .*4096.* belongs"):
         load_model(path)
 
@@ -253,16 +253,16 @@ def test_buffers_outside_the_file_get_their_values(
 def test_file_that_changes_meanwhile(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mapped = weights_module.map_tensors
+    mapped = weights_module.map_runs
 
     def change(path: Path, header: Any) -> Any:
-        tensors = mapped(path, header)
+        runs = mapped(path, header)
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data + b" ")
-        return tensors
+        return runs
 
-    monkeypatch.setattr(weights_module, "map_tensors", change)
+    monkeypatch.setattr(weights_module, "map_runs", change)
     with pytest.raises(CheckpointError, match="changed while it was read"):
         load_model(checkpoint)
 
@@ -282,7 +282,7 @@ def test_disk_that_fails(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("safetensors.safe_open", fail)
+        patch.setattr("torch.UntypedStorage.from_file", fail)
         with pytest.raises(CheckpointError, match="Input/output error"):
             load_model(checkpoint)
     monkeypatch.setattr(load_module, "file_digest", fail)
@@ -306,3 +306,68 @@ def test_one_output(tmp_path: Path, fields: dict[str, Any]) -> None:
 def test_model_is_frozen(checkpoint: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_model(checkpoint).sha256 = ""  # type: ignore[misc]
+
+
+def test_values_of_every_type_lie_where_the_header_says(tmp_path: Path) -> None:
+    from napari_medurwkv.checkpoints.container import read_header
+
+    stored = {
+        "b": torch.tensor([True, False, True]),
+        "u8": torch.arange(5, dtype=torch.uint8),
+        "half": torch.arange(7).half().reshape(7, 1) / 3,
+        "bf": torch.arange(3).bfloat16(),
+        "none": torch.empty(0, 4),
+        "one": torch.tensor(2.5),
+        "double": torch.arange(6.0, dtype=torch.float64).reshape(2, 3),
+        "count": torch.tensor(9),
+        "i16": torch.arange(4, dtype=torch.int16),
+        "float": torch.arange(24.0).reshape(2, 3, 4),
+    }
+    path = tmp_path / "types.safetensors"
+    save_file(stored, path)
+    even = path.read_bytes()
+    length = int.from_bytes(even[:8], "little")
+    odd = (length + 1).to_bytes(8, "little") + even[8 : 8 + length] + b" "
+    for data in (even, odd + even[8 + length :]):  # and values that lie askew
+        path.unlink()
+        path.write_bytes(data)
+        header = read_header(path)
+        found = weights_module.map_tensors(path, header)
+        assert list(found) == list(header.tensors)
+        for key, value in stored.items():
+            assert found[key].dtype == value.dtype, key
+            assert found[key].shape == value.shape, key
+            assert torch.equal(found[key], value), key
+
+
+def test_changing_a_loaded_value_leaves_the_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    network: Any = load_model(checkpoint).network
+    before = checkpoint.read_bytes()
+    kept = network.head.weight.clone()
+    with torch.no_grad():
+        network.head.bias.fill_(7)
+    assert checkpoint.read_bytes() == before
+    assert torch.equal(network.head.weight, kept)
+    # Each tensor is a piece of its own: one alone is not saved with all the others.
+    torch.save(network.head.bias.detach(), tmp_path / "bias.pt")
+    assert (tmp_path / "bias.pt").stat().st_size < 5000
+
+
+def test_everything_is_turned_to_evaluation(checkpoint: Path) -> None:
+    assert not any(
+        module.training for module in load_model(checkpoint).network.modules()
+    )
+
+
+def test_digest_of_a_mapped_file_is_that_of_a_read_one(tmp_path: Path) -> None:
+    from napari_medurwkv.checkpoints.digest import file_digest
+
+    for content in (b"", b"some bytes" * 100_000):
+        mapped, read = tmp_path / f"m{len(content)}", tmp_path / f"r{len(content)}"
+        mapped.write_bytes(content)
+        read.write_bytes(content)
+        assert file_digest(mapped, mapped=True) == file_digest(read)
+        mapped.write_bytes(content + b"!")
+        assert file_digest(mapped, mapped=True) != file_digest(read)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Header", "TensorInfo", "parse_header", "read_header", "sniff"]
+__all__ = ["Header", "TensorInfo", "parse_header", "read_header", "sniff", "torch_name"]
 
 LENGTH_BYTES = 8
 LARGEST_HEADER = 100_000_000
@@ -64,6 +64,14 @@ _KINDS = (
 )
 
 
+_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+def torch_name(dtype: str) -> str:
+    """Return torch's name of a type that a header gives in safetensors' notation."""
+    return _FLOATS.get(dtype, _TYPES[dtype][1])
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """What the header says of one tensor.
@@ -90,10 +98,21 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A checked header: the tensors cover the rest of the file, without overlap."""
+    """A checked header: the tensors cover the rest of the file, without overlap.
+
+    Attributes
+    ----------
+    metadata : mapping of str to str
+    tensors : mapping of str to TensorInfo
+        In the file's order of names.
+    start, stop : int
+        Bytes of the file in which the tensors lie.
+    """
 
     metadata: Mapping[str, str]
     tensors: Mapping[str, TensorInfo]
+    start: int = 0
+    stop: int = 0
 
 
 def read_header(path: Path) -> Header:
@@ -219,7 +238,8 @@ def parse_header(text: bytes, data_size: int, name: str) -> Header:
         raise _damaged(name, "its metadata are not texts")
     tensors = {key: _tensor(key, value, name) for key, value in fields.items()}
     _check_cover(tensors, data_size, name)
-    return Header(metadata, tensors)
+    start = LENGTH_BYTES + len(text)
+    return Header(metadata, tensors, start, start + data_size)
 
 
 def _damaged(name: str, problem: str) -> CheckpointError:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "build_network",
     "check_tensors",
+    "is_finite",
     "network_config",
     "not_finite",
     "tensor_infos",
@@ -158,14 +159,17 @@ def check_tensors(
         )
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
+    # A sum is many times faster than looking at each value; it is finite unless a
+    # value is not, or it overflows, and then each value is looked at.
+    return (
+        not tensor.is_floating_point()
+        or bool(tensor.sum(dtype=torch.float32).isfinite())
+        or bool(tensor.isfinite().all())
+    )
+
+
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Name the tensors that hold NaN or infinity."""
-    return [
-        key
-        for key, tensor in tensors.items()
-        if tensor.is_floating_point()
-        # A sum is many times faster than looking at each value; it is finite unless a
-        # value is not, or it overflows, and then each value is looked at.
-        and not bool(tensor.sum(dtype=torch.float32).isfinite())
-        and not bool(tensor.isfinite().all())
-    ]
+    return [key for key, tensor in tensors.items() if not is_finite(tensor)]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints.answers import Answers
     from napari_medurwkv.checkpoints.card import ModelCard
     from napari_medurwkv.checkpoints.container import Header
+    from napari_medurwkv.checkpoints.weights import Run
     from napari_medurwkv.models import NetworkConfig
 
 __all__ = ["LoadedNetwork", "Model", "load_model", "load_network"]
@@ -105,13 +106,13 @@ def load_model(name_or_path: str | Path, *, accept_nonfinite: bool = False) -> M
     'Nuclei in microscopy'
     """
     path = locate(name_or_path)
+    before = _state_of(path)
     header = own_header(path)
     if header is None:
         loaded = load_network(path, accept_nonfinite=accept_nonfinite)
         card = require_card(loaded.examination)
         return Model(loaded.network, card, path, _hashed(path))
     card = card_of(header, path.name)
-    before = _state_of(path)
     with ThreadPoolExecutor(1) as helper:
         digest = helper.submit(_hashed, path)
         network = _own_network(path, header, card, accept_nonfinite)
@@ -123,7 +124,7 @@ def load_model(name_or_path: str | Path, *, accept_nonfinite: bool = False) -> M
 
 def _hashed(path: Path) -> str:
     try:
-        return file_digest(path)
+        return file_digest(path, mapped=True)
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error}.") from error
 
@@ -145,10 +146,11 @@ def _own_network(
     from napari_medurwkv.checkpoints.fit import (
         build_network,
         check_tensors,
+        is_finite,
         network_config,
         tensor_infos,
     )
-    from napari_medurwkv.checkpoints.weights import map_tensors
+    from napari_medurwkv.checkpoints.weights import map_runs
 
     config = network_config(card, path.name)
     network = build_network(config, path.name)
@@ -159,7 +161,10 @@ def _own_network(
         path.name,
         card.architecture,
     )
-    tensors = _usable(map_tensors(path, header), path.name, accept_nonfinite)
+    runs = [_as_float32(run) for run in map_runs(path, header)]
+    tensors = {key: value for run in runs for key, value in run.tensors().items()}
+    if not all(is_finite(run.values) for run in runs):
+        _judge_nonfinite(tensors, path.name, accept_nonfinite)
     return _filled(network, config, tensors, path.name)
 
 
@@ -241,13 +246,17 @@ def load_network(
 _DERIVED = ("num_batches_tracked", "conv5x5_reparam.weight")
 
 
+def _as_float32(run: Run) -> Run:
+    """Give a run of floating-point values as float32; one that is stays on the disk."""
+    values = run.values.float() if run.values.is_floating_point() else run.values
+    return replace(run, values=values)
+
+
 def _usable(
     stored: Mapping[str, Tensor], name: str, accept_nonfinite: bool
 ) -> dict[str, Tensor]:
     """Give floating-point tensors as float32; those that are stay on the disk."""
     import torch
-
-    from napari_medurwkv.checkpoints.fit import not_finite
 
     tensors = {
         key: tensor.to(torch.float32).contiguous()
@@ -255,6 +264,16 @@ def _usable(
         else tensor
         for key, tensor in stored.items()
     }
+    _judge_nonfinite(tensors, name, accept_nonfinite)
+    return tensors
+
+
+def _judge_nonfinite(
+    tensors: Mapping[str, Tensor], name: str, accept_nonfinite: bool
+) -> None:
+    """Refuse NaN and infinity, or warn of them where they are accepted."""
+    from napari_medurwkv.checkpoints.fit import not_finite
+
     spoilt = not_finite(tensors)
     if spoilt and not accept_nonfinite:
         raise CheckpointError(
@@ -265,9 +284,8 @@ def _usable(
         warnings.warn(
             f"{name} holds NaN or infinity in {listed(spoilt, ', ')}.",
             CheckpointWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return tensors
 
 
 def _filled(
@@ -278,28 +296,32 @@ def _filled(
         # Buffers that no file holds get their values where a network is really built.
         from napari_medurwkv.models import build_model
 
-        network = build_model(config)
+        network = build_model(config).eval()
         network.load_state_dict(tensors)
-    return network.eval()
+    return network
 
 
 def _assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put tensors into their places; all were compared with the places before.
+    """Put tensors into their places, and turn to evaluation.
 
-    ``load_state_dict(assign=True)`` does the same and compares again, which takes
-    several times longer.
+    All were compared with the places before.
+
+    ``load_state_dict(assign=True)`` does the same and compares again, and setting
+    attributes looks for the kind of each; both take several times longer.
     """
     from torch import nn
 
     refreshed = []
     for prefix, module in network.named_modules():
         start = f"{prefix}." if prefix else ""
-        for name, place in module.named_parameters(recurse=False):
-            value = nn.Parameter(tensors[start + name], place.requires_grad)
-            setattr(module, name, value)
-        for name, _ in module.named_buffers(recurse=False):
+        for name, place in module._parameters.items():
+            if place is not None:
+                value = nn.Parameter(tensors[start + name], place.requires_grad)
+                module._parameters[name] = value
+        for name in module._buffers:
             if start + name in tensors:
-                setattr(module, name, tensors[start + name])
+                module._buffers[name] = tensors[start + name]
+        module.training = False
         refresh = getattr(module, "refresh", None)
         if refresh is not None:
             refreshed.append(refresh)
