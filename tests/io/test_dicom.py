@@ -720,6 +720,15 @@ class TestEnhanced:
             read_image(path, series=1).array, planes[:3][::-1] - 3
         )
 
+    def test_a_damaged_description(self, tmp_path):
+        path, _ = self.make(tmp_path / "a.dcm")
+        content = path.read_bytes()
+        assert b"\x20\x00\x13\x91SQ" in content
+        path.write_bytes(content.replace(b"\x20\x00\x13\x91SQ", b"\x20\x00\x13\x91QQ"))
+        for read in (read_image, read_labels):
+            with pytest.raises(ImageError, match="damaged DICOM header"):
+                read(path)
+
     def test_frames_that_are_not_described(self, tmp_path):
         path, _ = self.make(tmp_path / "a.dcm", describe=False)
         with pytest.raises(ImageError, match="describes 5 of its 6 frames"):

@@ -77,8 +77,20 @@ def slices_of(file: DicomFile) -> list[Slice]:
     Raises
     ------
     ImageError
-        If a multi-frame file does not describe each of its frames.
+        If a multi-frame file does not describe each of its frames, or its description
+        is damaged.
     """
+    try:
+        return _slices_of(file)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # nested elements are decoded as they are asked for
+        raise ImageError(
+            f"{file.path} has a damaged DICOM header: copy it again."
+        ) from error
+
+
+def _slices_of(file: DicomFile) -> list[Slice]:
     dataset = file.dataset
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     if per_frame:
