@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image as Pictures
 
+from napari_medurwkv.cli.targets import check_target
 from napari_medurwkv.errors import GeometryError, OutputError
 from napari_medurwkv.export import (
     FORMATS,
@@ -450,3 +451,15 @@ def test_the_record_tells_labels_and_edits(mask, record, tmp_path):
 )
 def test_names_without_endings(name, stem):
     assert without_ending(name) == stem
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_names_that_no_file_can_have_get_a_sentence(mask, tmp_path, name):
+    with pytest.raises(OutputError, match="choose another"):
+        export_mask(mask, ["nifti"], tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_says_so_before_the_work(tmp_path):
+    with pytest.raises(OutputError, match="no name that a file can have"):
+        check_target(tmp_path / ("a" * 300), overwrite=False)

@@ -28,6 +28,10 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         If it exists and may not be replaced, is a folder, or its folder is missing or
         may not be written to.
     """
+    try:
+        path.exists()
+    except OSError as error:  # too long
+        raise OutputError(f"{path} is no name that a file can have.") from error
     if path.is_dir() and path.suffix != ".zarr":
         raise OutputError(f"{path} is a folder; give the name of a file in it.")
     if not path.parent.is_dir():

@@ -76,14 +76,21 @@ def export_mask(
     if not formats:
         raise OutputError("Choose a format to write the mask in.")
     chosen = [find_format(key) for key in dict.fromkeys(formats)]
-    outputs = plan_outputs(
-        mask,
-        chosen,
-        stem,
-        options or ExportOptions(),
-        endings=endings,
-        names_beside=names_beside,
-    )
+    if "\0" in str(stem):
+        raise OutputError("A file's name cannot hold a null character: choose another.")
+    try:
+        outputs = plan_outputs(
+            mask,
+            chosen,
+            stem,
+            options or ExportOptions(),
+            endings=endings,
+            names_beside=names_beside,
+        )
+    except OSError as error:  # from looking at what is there already
+        raise OutputError(
+            f"{stem} cannot be written to: {error.strerror}; choose another name."
+        ) from error
     paths = write_all_safely(outputs, overwrite=overwrite)
     return Exported(tuple(paths), _notes(mask))
 
