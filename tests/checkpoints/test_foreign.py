@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -302,3 +303,27 @@ def test_what_holds_no_weights(tmp_path: Path) -> None:
         torch.save(content, path)
         with pytest.raises(CheckpointError, match=said):
             load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "nope"}, "There is no model 'nope'"),
+        ({"architecture": "med_urwkv_tiny"}, "MedURWKVConfig has no"),
+        ({"output_values": [0, 1], "classes": []}, "2 output values"),
+    ],
+)
+def test_a_sidecar_that_contradicts_its_network_is_told_by_looking(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(published(small("rwkv_unet")), path)
+    card = examine(path).card
+    assert card is not None
+    fields = card.model_dump(mode="json")
+    if "classes" in change:
+        kept = fields["classes"][:2]
+        change = {"output_values": [c["value"] for c in kept], "classes": kept}
+    (tmp_path / "net.medurwkv.json").write_text(json.dumps(fields | change))
+    with pytest.raises(CheckpointError, match=said):
+        examine(path)

@@ -225,7 +225,7 @@ ATTACKS: list[tuple[Callable[[Path], None], str]] = [
     (uncovered_tensor, "truncated"),
     (directory, "is a folder"),
     (empty, "is empty"),
-    (nifti, "is no checkpoint"),
+    (nifti, "is an image, in NIfTI format"),
     (not_numbers, "NaN or infinity in final_conv.bias"),
     (expanded, "claims more values than the file has"),
     (million_wide, "claims more values|larger than any"),
@@ -388,3 +388,28 @@ def test_any_content_without_weights_ends_in_a_sentence(
     torch.save(state, path)
     with pytest.raises(CheckpointError):
         load_model(path)
+
+
+def test_nothing_inside_is_said_in_a_whole_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({}, path)
+    with pytest.raises(CheckpointError, match=r"no weights; it is empty: save the"):
+        examine(path)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="holds no tensors"):
+        examine(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.pth"])
+def test_an_image_is_called_an_image(tmp_path: Path, name: str) -> None:
+    import nibabel
+    import numpy as np
+
+    image = nibabel.nifti1.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4))
+    path = tmp_path / name
+    nibabel.loadsave.save(image, path if name != "a.pth" else tmp_path / "b.nii")
+    if name == "a.pth":
+        path.write_bytes((tmp_path / "b.nii").read_bytes())
+    with pytest.raises(CheckpointError, match="is an image, in NIfTI format"):
+        examine(path)

@@ -204,7 +204,7 @@ def test_published_key_lists_are_known(shared_reference: Any) -> None:
     ("shapes", "said"),
     [
         ({"a.weight": (3, 3)}, "no known family"),
-        ({}, "no known family"),
+        ({}, "holds no tensors"),
         ({"layers.0.att.spatial_decay": (4,)}, "patch_embed.projection.weight"),
     ],
 )

@@ -190,7 +190,7 @@ def _header_length(first: bytes, size: int, name: str) -> int:
         raise CheckpointError(f"{name} is empty: copy or download it again.")
     length = int.from_bytes(first[:LENGTH_BYTES], "little")
     if first[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{" or length > LARGEST_HEADER:
-        raise CheckpointError(f"{name} {_other_kind(first)}.")
+        raise CheckpointError(f"{name} {_other_kind(first, name)}.")
     if length > size - LENGTH_BYTES:
         raise CheckpointError(
             f"{name} is truncated: its header alone has {length} bytes and the file "
@@ -199,7 +199,10 @@ def _header_length(first: bytes, size: int, name: str) -> int:
     return length
 
 
-def _other_kind(first: bytes) -> str:
+def _other_kind(first: bytes, name: str) -> str:
+    nifti = first[344:347] in (b"n+1", b"ni1") or first[4:7] == b"n+2"
+    if nifti or name.lower().endswith(".nii.gz"):
+        return f"is an image, in NIfTI format: {_KNOWN}"
     for start, kind in _KINDS:
         if first.startswith(start):
             return kind

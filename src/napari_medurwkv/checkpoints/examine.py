@@ -134,6 +134,7 @@ def look_into(
     path: Path, answers: Answers | None = None, *, tensors_only: bool = False
 ) -> tuple[Examination, Weights]:
     """Do what `examine` says, and return the mapped tensors too."""
+    from napari_medurwkv.checkpoints.fit import network_config
     from napari_medurwkv.checkpoints.identify import identify
     from napari_medurwkv.checkpoints.weights import read_weights
 
@@ -150,6 +151,7 @@ def look_into(
     else:
         left = ()
     if card is not None:
+        network_config(card, path.name)  # refuses what contradicts itself
         identity = replace(identity, config=card.config)
     found = Examination(
         path=path,

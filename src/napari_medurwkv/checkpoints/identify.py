@@ -96,6 +96,8 @@ def identify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Identity:
                     f"{name} is of {title}, which is known but not supported: no "
                     "weights of it are published."
                 )
+    if not shapes:
+        raise CheckpointError(f"{name} holds no tensors: save the network's weights.")
     raise CheckpointError(
         f"{name} is of no known family of RWKV vision networks: its tensors are "
         f"{listed([quoted(key) for key in shapes], ', ', 4)}."

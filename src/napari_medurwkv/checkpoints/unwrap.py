@@ -98,7 +98,10 @@ def unwrap(content: Any, name: str, *, averaged: bool | None = None) -> Unwrappe
     }
     if not tensors:
         keys = listed([quoted(key) for key in content], ", ", 5)
-        raise CheckpointError(f"{name} holds no weights; what it holds is {keys}.")
+        held = f"what it holds is {keys}" if keys else "it is empty"
+        raise CheckpointError(
+            f"{name} holds no weights; {held}: save the network's state_dict()."
+        )
     beside = [str(key) for key in state if key not in tensors]
     if state is not content:
         beside += [str(key) for key in content if key != path.partition(".")[0]]
