@@ -327,3 +327,9 @@ def test_a_sidecar_that_contradicts_its_network_is_told_by_looking(
     (tmp_path / "net.medurwkv.json").write_text(json.dumps(fields | change))
     with pytest.raises(CheckpointError, match=said):
         examine(path)
+
+
+def test_a_window_without_a_side_is_refused(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path, "rwkv_unet")
+    with pytest.raises(CheckpointError, match="greater than or equal to 1"):
+        examine(path, Answers(patch_size=0))

@@ -247,7 +247,10 @@ def assumed_card(
         "channels": [{"name": name} for name in names],
         "repeat_grey": repeats or rgb,
         "intensity": _recipe(given.intensity or _intensity(identity), path.name),
-        "patch_size": (given.patch_size or _side(identity),) * 2,
+        "patch_size": (
+            _side(identity) if given.patch_size is None else given.patch_size,
+        )
+        * 2,
         "training_data": (),
         "metrics": (),
         "authors": ("unknown",),
