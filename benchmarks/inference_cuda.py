@@ -142,14 +142,7 @@ def network_times(model, device: str, batch: int) -> dict[str, float]:
     side = model.card.patch_size[0]
     windows = list(torch.rand(batch, 2 * CONTEXT + 1, side, side, device=device))
     times = {}
-    for name, expected in (
-        ("launched", 0),
-        ("replayed", 10**6),
-        ("replayed, channels last", 10**6),
-    ):
-        last = name.endswith("last")
-        form = torch.channels_last if last else torch.contiguous_format
-        model.network.to(memory_format=form)
+    for name, expected in (("launched", 0), ("replayed", 10**6)):
         predictor = Predictor(
             model.network, choose_device(device), CLASSES, expected=expected
         )
@@ -169,71 +162,111 @@ def network_times(model, device: str, batch: int) -> dict[str, float]:
     return times
 
 
+def variants(image, model, device: str, batch: int, keep, facts: dict) -> np.ndarray:
+    """Run the engine with and without what it does to keep the GPU at work."""
+    from napari_medurwkv.inference import predictor, run
+    from napari_medurwkv.inference.streams import Streams
+
+    runs = facts["runs"]
+
+    def once(name: str) -> np.ndarray:
+        result, mask = ours(image, model, device)
+        runs.setdefault(name, []).append(result)
+        print(name, result, flush=True)
+        keep()
+        return mask
+
+    predictor.RECORDINGS.forget(model.network)
+    labels = once("recorded anew")
+    for _ in range(3):
+        again = once("napari-medurwkv")
+    facts["repeat_differs"] = float(np.mean(again != labels))
+    run.Streams = lambda device: Streams("cpu")
+    one_stream = once("one stream")
+    facts["one_stream_differs"] = float(np.mean(one_stream != labels))
+    run.Streams = Streams
+    predictor.BATCH["cuda"] = 2 * batch
+    once(f"batch {2 * batch}, recorded anew")
+    once(f"batch {2 * batch}")
+    predictor.BATCH["cuda"] = batch
+    return labels
+
+
+def profile(image, model, device: str, facts: dict) -> None:
+    """Tell what the GPU does in a short run, and for how long it does nothing."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    ours(image, model, device)  # recorded
+    begun = time.perf_counter()
+    with record(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
+        ours(image, model, device)
+    seconds = time.perf_counter() - begun
+    averages = found.key_averages()
+    print(averages.table(sort_by="self_device_time_total", row_limit=25), flush=True)
+    print(averages.table(sort_by="self_cpu_time_total", row_limit=15), flush=True)
+    busy = sum(e.self_device_time_total for e in averages) / 1e6
+    facts["profile"] = {"seconds": seconds, "kernel_seconds": busy}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shape", nargs=3, type=int, default=[300, 512, 512])
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument(
-        "--launched", action="store_true", help="without recording the network"
-    )
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     from napari_medurwkv.inference import predictor
     from napari_medurwkv.inference.foresight import foresee
     from napari_medurwkv.io import image_from_array
 
-    if arguments.launched:
-        predictor.MANY_BATCHES = 10**9
     device, batch = arguments.device, predictor.BATCH["cuda"]
     model = make_model(arguments.side)
     array = make_volume(arguments.shape)
     image = image_from_array(array, rgb=False)
-    few = image_from_array(array[:20].copy(), rgb=False)
+    few = image_from_array(array[:30].copy(), rgb=False)
     facts: dict = {"shape": arguments.shape, "side": arguments.side, "batch": batch}
     facts["gpu"] = torch.cuda.get_device_name(device)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
 
     def keep() -> None:
+        facts["so_far_s"] = time.perf_counter() - begun
         file = arguments.output / "inference-cuda.json"
         file.write_text(json.dumps(facts, indent=2))
-        print(json.dumps(facts), flush=True)
 
+    runs: dict[str, list[dict]] = {}
+    facts["runs"] = runs
     ours(few, model, device)
     forecast = foresee(image, model, device=device)
     facts["forecast"] = {
         "seconds": forecast.seconds,
         "mb": forecast.device_bytes / 1e6,
     }
-    runs: dict[str, list[dict]] = {"napari-medurwkv": [], "MONAI": []}
-    facts["runs"] = runs
-    facts["network"] = {}
-    for _ in range(2):
-        result, mine_mask = ours(image, model, device)
-        runs["napari-medurwkv"].append(result)
-        keep()
-        torch.cuda.empty_cache()
-    facts["network"][str(batch)] = network_times(model, device, batch)
+    print(forecast, flush=True)
+    mine_mask = variants(image, model, device, batch, keep, facts)
+    facts["network"] = {str(batch): network_times(model, device, batch)}
     keep()
-    monai(array[:20].copy(), model, device, batch)
-    for _ in range(2):
-        result, peer_mask = monai(array, model, device, batch)
-        runs["MONAI"].append(result)
-        keep()
-        torch.cuda.empty_cache()
-    facts["differ"] = float(np.mean(peer_mask != mine_mask))
+    # Two slices with the CPU; what is compared is bfloat16 with float32.
     slices = image_from_array(array[:2].copy(), rgb=False)
     on_gpu = ours(slices, model, device)[1]
-    facts["cpu_differ"] = float(np.mean(ours(slices, model, "cpu")[1] != on_gpu))
+    on_cpu = ours(slices, model, "cpu")[1]
+    facts["cpu_differ"] = float(np.mean(on_cpu != on_gpu))
     keep()
-    for other in {8, 32} - {batch}:
-        facts["network"][str(other)] = network_times(model, device, other)
-        keep()
+    torch.cuda.empty_cache()
+    monai(array[:20].copy(), model, device, batch)
+    result, peer_mask = monai(array, model, device, batch)
+    runs["MONAI"] = [result]
+    facts["differ"] = float(np.mean(peer_mask != mine_mask))
+    keep()
+    torch.cuda.empty_cache()
+    profile(few, model, device, facts)
+    keep()
+    facts["network"][str(2 * batch)] = network_times(model, device, 2 * batch)
     best = {k: min(v, key=lambda r: r["seconds"]) for k, v in runs.items()}
     mine, peer = best["napari-medurwkv"], best["MONAI"]
     batches = -(-mine["windows"] // batch)
-    quickest = "launched" if arguments.launched else "replayed"
-    alone = batches * facts["network"][str(batch)][quickest]
+    alone = batches * facts["network"][str(batch)]["replayed"]
     facts["network_s"] = alone
     promised = facts["forecast"]["mb"]
     facts["overhead"] = 1 - alone / mine["seconds"]
@@ -250,18 +283,21 @@ def main() -> None:
             "",
             "| engine | wall, s | GPU memory at most, MB |",
             "|---|---|---|",
-            f"| napari-medurwkv | {mine['seconds']:.2f} | {mine['peak_mb']:.0f} |",
-            f"| MONAI, SliceInferer | {peer['seconds']:.2f} | {peer['peak_mb']:.0f} |",
+            *(
+                f"| {name} | {row['seconds']:.2f} | {row['peak_mb']:.0f} |"
+                for name, row in best.items()
+            ),
             "",
             f"* Faster by {peer['seconds'] / mine['seconds']:.2f} (bar: 1.3).",
-            f"* The network alone takes {alone:.2f} s: everything else is "
-            f"{facts['overhead']:.0%} of wall time (bar: 10 %).",
+            f"* The network alone, replayed, takes {alone:.2f} s: everything else is "
+            f"{facts['overhead']:.0%} of wall time (bar: 10 %); where the network has "
+            "to be recorded first, "
+            f"{1 - alone / best['recorded anew']['seconds']:.0%}.",
             f"* Forecast: {forecast.seconds:.2f} s and {promised:.0f} MB "
             f"(off by {promised / mine['peak_mb'] - 1:+.0%}, bar: 10 %).",
             f"* Masks differ at {facts['differ']:.1e} of the voxels (random weights).",
             f"* CPU and GPU masks of two slices differ at {facts['cpu_differ']:.1e}.",
-            "* The network per batch, ms, launched, replayed, and replayed with "
-            "channels last: "
+            "* The network per batch, ms, launched and replayed: "
             + "; ".join(
                 f"batch {n}: " + ", ".join(f"{1000 * s:.1f}" for s in t.values())
                 for n, t in facts["network"].items()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_medurwkv.errors import CheckpointError, MedurwkvError
-from napari_medurwkv.inference.replay import Replay
+from napari_medurwkv.inference.replay import Recordings, Replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,8 @@ MIRRORED = ((), (-1,), (-2,), (-2, -1))
 """Test-time augmentation: as it is, and mirrored along either axis or both."""
 MANY_BATCHES = 10
 """A recording costs as much time as a few batches."""
+RECORDINGS = Recordings()
+"""A warm engine meets the same network again and again."""
 
 
 class Predictor:
@@ -157,7 +159,7 @@ class Predictor:
                 left = left[len(part) :]
             elif problem == "memory" and len(part) > 1:
                 self.batch = max(1, len(part) // 2)
-                self._replay = None
+                self._forget_replay()
                 one = self.batch == 1
                 count = "one window" if one else f"{self.batch} windows"
                 self.steps.append(f"out of memory: {count} at once")
@@ -207,16 +209,25 @@ class Predictor:
         """Record the network; a network that cannot be recorded is launched."""
         self._record = False
         batch = torch.stack([w.to(self.device) for w in windows])
+        self._replay = RECORDINGS.find(self._network, batch, self._half)
+        if self._replay is not None:
+            return
+        RECORDINGS.forget(self._network)  # never two in memory
         self._check(self._logits(batch), batch)
         try:
             with torch.inference_mode():
-                self._replay = Replay(lambda x: self._logits(x).float(), batch)
+                self._replay = Replay(self._logits, batch)
+            RECORDINGS.keep(self._network, batch, self._half, self._replay)
         except torch.OutOfMemoryError:
             self._record = True  # at a smaller batch
             raise
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             self.steps.append(f"the network could not be recorded ({reason})")
+
+    def _forget_replay(self) -> None:
+        self._replay = None
+        RECORDINGS.forget(self._network)
 
     def _explain(self, error: Exception) -> str:
         """Turn an error of the device into a step; pass any other on."""
@@ -237,7 +248,7 @@ class Predictor:
         self.steps.append(f"{reason}: went on with the CPU")
         self.device, self.batch, self._half = "cpu", BATCH["cpu"], False
         self.host = self._record = False
-        self._replay = None
+        self._forget_replay()
         self._network.to("cpu")
         _empty_cache()
 

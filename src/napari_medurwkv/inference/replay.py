@@ -8,17 +8,19 @@ recording serves the whole run.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-__all__ = ["Replay"]
+__all__ = ["Recordings", "Replay"]
 
-_WARM_UP = 3
+_WARM_UP = 1
 
 
 class Replay:
@@ -50,6 +52,11 @@ class Replay:
         # Other threads go on reading and pinning memory meanwhile.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = function(self._input)
+        # One is filled while the other is still being used.
+        self._results = [
+            torch.empty_like(self._output, dtype=torch.float32) for _ in range(2)
+        ]
+        self._turn = 0
 
     @property
     def shape(self) -> torch.Size:
@@ -66,10 +73,56 @@ class Replay:
 
         Returns
         -------
-        Tensor
-            Of as many entries as there are windows; the next call overwrites it.
+        Tensor of float32
+            Of as many entries as there are windows; the next call but one overwrites
+            it.
         """
         for place, window in zip(self._input, windows, strict=False):
             place.copy_(window, non_blocking=True)
         self._graph.replay()
-        return self._output[: len(windows)]
+        self._turn = 1 - self._turn
+        result = self._results[self._turn].copy_(self._output)
+        return result[: len(windows)]
+
+
+class Recordings:
+    """Recordings of networks that are still in use, for the next run with them.
+
+    One per network: that of the shape that came last. A network whose numbers have
+    moved to another place in memory is recorded anew.
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[nn.Module, tuple[Any, Any]] = WeakKeyDictionary()
+
+    def find(self, network: nn.Module, batch: Tensor, half: bool) -> Replay | None:
+        """Give the recording that fits.
+
+        Parameters
+        ----------
+        network : nn.Module
+            What was recorded.
+        batch : Tensor
+            Of the shape and on the device that are wanted.
+        half : bool
+            Whether the network computes in half precision.
+        """
+        key, replay = self._kept.get(network, (None, None))
+        found: Replay | None = replay if key == _key(network, batch, half) else None
+        return found
+
+    def keep(
+        self, network: nn.Module, batch: Tensor, half: bool, replay: Replay
+    ) -> None:
+        """Remember a recording; parameters as for `find`."""
+        self._kept[network] = _key(network, batch, half), replay
+
+    def forget(self, network: nn.Module) -> None:
+        """Let go of a network's recording, and of its memory."""
+        self._kept.pop(network, None)
+
+
+def _key(network: nn.Module, batch: Tensor, half: bool) -> tuple[Any, ...]:
+    numbers = (*network.parameters(), *network.buffers())
+    places = tuple(tensor.data_ptr() for tensor in numbers)
+    return tuple(batch.shape), str(batch.device), half, places

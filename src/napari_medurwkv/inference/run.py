@@ -15,6 +15,7 @@ from napari_medurwkv.inference.result import Progress
 from napari_medurwkv.inference.ring import Ring, add_window
 from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter, MaskPlanes
 from napari_medurwkv.inference.slices import bands_of_plane, windows_of_band
+from napari_medurwkv.inference.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -95,6 +96,7 @@ class Run:
         writer = self._writer(decision, instances, ring)
         sink = plan.sink(writer)
         values = decision.direct if plan.whole and not plan.resampled else None
+        streams = Streams(predictor.device)
 
         bands: Iterable[tuple[int, int, Tensor]] = self._bands(source, False)
         ahead: Ahead[tuple[int, int, Tensor]] | None = None
@@ -103,25 +105,29 @@ class Run:
             bands = ahead = Ahead(self._bands(source, True))
         try:
             with torch.inference_mode():
-                for batch in self._batches(self._windows(bands, predictor), predictor):
+                windows = self._windows(bands, predictor, streams)
+                for batch in self._batches(windows, predictor):
                     logits = predictor([window for *_, window in batch])
-                    for (plane, row, column, _), one in zip(batch, logits, strict=True):
-                        ready = add_window(ring, predictor, (row, column), one)
-                        final: list[Region] = []
-                        if ready is None:
-                            pass
-                        elif (
-                            values is not None
-                            and ring.device.type == "cpu"
-                            and isinstance(writer, LabelWriter)
+                    with streams.beside(logits):
+                        for (plane, row, column, _), one in zip(
+                            batch, logits, strict=True
                         ):
-                            labels = ring.labels(*ready, values)
-                            final = writer.write_labels(plane, *ready, labels)
-                        else:
-                            scores = decision.scores(ring.take(*ready))
-                            final = sink.put(plane, *ready, scores)
-                        self.done += 1
-                        self._tell(final)
+                            ready = add_window(ring, predictor, (row, column), one)
+                            final: list[Region] = []
+                            if ready is None:
+                                pass
+                            elif (
+                                values is not None
+                                and ring.device.type == "cpu"
+                                and isinstance(writer, LabelWriter)
+                            ):
+                                labels = ring.labels(*ready, values)
+                                final = writer.write_labels(plane, *ready, labels)
+                            else:
+                                scores = decision.scores(ring.take(*ready))
+                                final = sink.put(plane, *ready, scores)
+                            self.done += 1
+                            self._tell(final)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 "The GPU ran out of memory beside the network; close other programs "
@@ -154,11 +160,14 @@ class Run:
                 yield plane, row, band
 
     def _windows(
-        self, bands: Iterable[tuple[int, int, Tensor]], predictor: Predictor
+        self,
+        bands: Iterable[tuple[int, int, Tensor]],
+        predictor: Predictor,
+        streams: Streams,
     ) -> Iterator[Window]:
         for plane, row, rows in bands:
             # Once for all windows of the band, to where the network is now.
-            band = rows.to(predictor.device, non_blocking=True)
+            band = streams.bring(rows, predictor.device)
             for column, window in windows_of_band(band, self._plan.grid):
                 yield plane, row, column, window
 
