@@ -64,6 +64,7 @@ class Kernel:
     def __init__(self, handle: int, library: ctypes.c_void_p) -> None:
         self._handle = ctypes.c_void_p(handle)
         self._library = library
+        self._allowed: dict[int, int] = {}
         launch = _driver().cuLaunchKernel
         launch.argtypes = [
             ctypes.c_void_p,
@@ -86,7 +87,11 @@ class Kernel:
         large_clusters : bool
             Clusters of more than eight blocks.
         """
-        settings = {_DYNAMIC_SHARED: shared} if shared else {}
+        settings = {}
+        # The driver keeps one bound per kernel: a lower one would take back what
+        # another problem, cut otherwise, was allowed before.
+        if shared > self._allowed.get(device, 0):
+            settings[_DYNAMIC_SHARED] = self._allowed[device] = shared
         if large_clusters:
             settings[_NON_PORTABLE_CLUSTER] = 1
         for attribute, value in settings.items():

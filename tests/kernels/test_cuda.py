@@ -242,3 +242,11 @@ def test_wkv6_of_a_long_sequence_is_finite():
     given = (r, k, v, 6 * w, u)
     results = _cuda.wkv6_forward(*given), *_cuda.wkv6_backward(grad, *given)
     assert all(x.isfinite().all() for x in results)
+
+
+def test_a_short_sequence_takes_nothing_from_a_longer_one(on_gpu):
+    # All are cut the same way, into tiles of different sizes.
+    for tokens in (256, 64, 256):
+        x, given, _ = on_gpu((2, tokens, 32))
+        y = _cuda.forward(*given).cpu()
+        assert (y - bi_wkv_reference(*x.arguments)).abs().max() <= 2e-6

@@ -83,6 +83,15 @@ def test_permissions_are_asked_for_only_where_needed(driver):
     assert asked == [(8, 70000), (14, 1)]
 
 
+def test_what_one_problem_was_allowed_no_other_takes_back(driver):
+    kernel = Kernel(5, ctypes.c_void_p())
+    for shared in (70000, 30000, 80000):
+        kernel.allow(0, shared=shared, large_clusters=False)
+    kernel.allow(1, shared=30000, large_clusters=False)
+    asked = [v.value for _, v, *_ in driver.cuKernelSetAttribute.calls]
+    assert asked == [70000, 80000, 30000]
+
+
 def test_no_driver_is_said_in_words(monkeypatch):
     monkeypatch.setattr(_cuda_driver, "_LIBRARY", "libnosuchdriver.so")
     _cuda_driver._driver.cache_clear()
