@@ -193,3 +193,21 @@ def test_another_network_is_no_start(
     values["model"] = {**values["model"], "config": config, "start": trained}
     with pytest.raises(ConfigError, match="another network"):
         train(TrainConfig.model_validate(values), tmp_path / "run", progress=False)
+
+
+def test_graphs_need_a_gpu(discs: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**settings(discs), "cuda_graphs": True})
+    with pytest.raises(ConfigError, match="one NVIDIA GPU"):
+        train(config, tmp_path, progress=False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_replayed_passes_learn_the_same(discs: Path, tmp_path: Path) -> None:
+    losses = []
+    for graphs in (False, True):
+        values = {**settings(discs), "accelerator": "gpu", "cuda_graphs": graphs}
+        output = tmp_path / str(graphs)
+        train(TrainConfig.model_validate(values), output, progress=False)
+        losses.append([float(row["loss"]) for row in curve(output) if row["loss"]])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)

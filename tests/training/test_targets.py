@@ -50,3 +50,10 @@ def test_semantic_values_become_outputs() -> None:
     np.testing.assert_array_equal(semantic_target(labels, (5,)), [[0, 1], [0, 1]])
     with pytest.raises(ValueError, match=r"\[9\]"):
         semantic_target(labels, (0, 5))
+
+
+def test_wild_numbers_mean_the_same_objects() -> None:
+    labels = np.zeros((12, 12), np.int64)
+    labels[1:6, 1:6], labels[6:11, 1:6] = 1, 2
+    wild = np.where(labels > 0, labels * 10**9, 0)
+    np.testing.assert_array_equal(boundary_target(wild), boundary_target(labels))

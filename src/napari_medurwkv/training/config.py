@@ -254,6 +254,13 @@ class TrainConfig(_Settings):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int | Literal["auto"] = 1
+    cuda_graphs: bool = Field(
+        default=False,
+        description=(
+            "Replay the network's passes as CUDA graphs: several times as fast where "
+            "launching its many small kernels is what takes the time. One GPU."
+        ),
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch.")
     workers: int = Field(default=0, ge=0, description="Processes that prepare crops.")
     seed: int = 0

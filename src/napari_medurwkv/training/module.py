@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from napari_medurwkv.training.config import ConfigError
 from napari_medurwkv.training.losses import SegmentationLoss
 from napari_medurwkv.training.schedule import Budget, learning_rate, parameter_groups
 
@@ -78,6 +79,7 @@ class SegmentationModule(lightning.LightningModule):
         self._spent = 0.0
         self._budget = Budget(config.budget)
         self._fraction = 0.0
+        self._captured = False
 
     @property
     def best_network(self) -> nn.Module:
@@ -136,12 +138,30 @@ class SegmentationModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of one batch of crops."""
+        if self._config.cuda_graphs and not self._captured:
+            self._capture(batch["image"])
         loss: Tensor = self.loss(self.network(batch["image"]), batch["target"])
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log("loss", loss.detach(), prog_bar=True)
         self.log("rate", rate)
         self.log("spent", self._fraction, prog_bar=True)
         return loss
+
+    def _capture(self, image: Tensor) -> None:
+        """Have the network's training passes replayed, for batches like this one."""
+        if not image.is_cuda or self.trainer.world_size > 1:
+            raise ConfigError(
+                "cuda_graphs needs one NVIDIA GPU: leave it out of the configuration."
+            )
+        # A weight cast once, outside the graph, would stay as it is now.
+        with torch.autocast(
+            "cuda",
+            dtype=torch.get_autocast_dtype("cuda"),
+            enabled=torch.is_autocast_enabled("cuda"),
+            cache_enabled=False,
+        ):
+            torch.cuda.make_graphed_callables(self.network, (image.clone(),))
+        self._captured = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take frozen tensors out of the step.

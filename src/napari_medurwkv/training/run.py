@@ -315,6 +315,7 @@ def _quiet() -> Iterator[None]:
             ".*exists and is not empty.*",
             ".*mid-epoch.*",
             ".*LeafSpec.*",
+            ".*AccumulateGrad node's stream.*",
         ):
             warnings.filterwarnings("ignore", message=advice)
         yield
