@@ -35,6 +35,28 @@ def save(path, values, affine=None):
     return str(path)
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_plane_is_shown_where_it_lies(tmp_path, suffix):
+    import SimpleITK as sitk
+
+    values = np.arange(30, dtype=np.uint16).reshape(5, 6)
+    plane = sitk.GetImageFromArray(values)
+    plane.SetSpacing((0.5, 0.25))
+    plane.SetOrigin((10, 20))
+    plane.SetDirection((-1, 0, 0, 1))
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(plane, str(path))
+    [(data, options, kind)] = read_layers(str(path))
+    assert kind == "image"
+    # Columns run to the right in the file and to the left on the screen.
+    np.testing.assert_array_equal(data, values[:, ::-1])
+    assert options["scale"] == pytest.approx((0.25, 0.5))
+    assert options["translate"] == pytest.approx((20, 10 - 5 * 0.5))
+    assert options["units"] == ["mm", "mm"]
+    block = options["metadata"]["medurwkv"]
+    assert block["geometry"]["assumed"] == (suffix == ".nrrd")
+
+
 def test_takes_medical_files_and_nothing_else(tmp_path):
     for name in ("a.nii", "a.seg.nrrd", "a.mha", "a.mgz", "a.DCM"):
         assert get_reader(name) is open_layers

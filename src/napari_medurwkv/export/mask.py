@@ -11,6 +11,7 @@ from napari_medurwkv.affine import with_normal
 from napari_medurwkv.checkpoints.card import ClassInfo, CodedConcept
 from napari_medurwkv.errors import GeometryError
 from napari_medurwkv.io import default_color, smallest_labels
+from napari_medurwkv.io.volume import as_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -162,7 +163,7 @@ def volume_grid(
     Returns
     -------
     array : (I, J, K) ndarray
-        A plane has K = 1.
+        A plane's single axis is where the image's file has it, else last.
     affine : (4, 4) float64 ndarray
         Index to LPS, in mm, or in pixels where no length is known. Columns of an image
         without anatomy go to the left, its rows to the back and its slices up, as in
@@ -176,7 +177,7 @@ def volume_grid(
         scale = geometry.mm_per_unit or 1.0
         sizes = [size * scale for size in reversed(geometry.spacing)]
         affine = np.diag([*sizes, *(1.0,) * (4 - len(sizes))])
-    return array.reshape((*array.shape, *(1,) * (3 - array.ndim))), affine
+    return as_volume(array, affine, geometry)
 
 
 def with_spacing(geometry: Geometry, spacing: Sequence[float]) -> Geometry:

@@ -180,19 +180,23 @@ def _place(fields: Mapping[str, str], dimension: int) -> dict[str, Any]:
     sizes = np.abs(sizes) * factor
     if not (np.isfinite(sizes).all() and (sizes[:3] > 0).all()):
         raise ValueError(f"its spacing is {stated}")
-    if dimension == 2:
-        return {"affine": None, "spacing": tuple(sizes) if stated else None}
     turned = _first(fields, "TransformMatrix", "Rotation", "Orientation")
+    origin = _first(fields, "Offset", "Position", "Origin")
+    if dimension == 2 and turned is None and origin is None:
+        return {"affine": None, "spacing": tuple(sizes) if stated else None}
+    # Of a plane in its own two coordinates the third axis stays that of the world: ITK
+    # takes it for an axial slice of the body at 0.
+    space = min(dimension, 3)
     directions = np.eye(3)
     if turned is not None:
         # Row by row the direction of each axis.
         rows = _numbers(turned, dimension**2).reshape(dimension, dimension)
-        directions = rows[:3, :3].T
-    origin = _first(fields, "Offset", "Position", "Origin")
+        directions[:space, :space] = rows[:space, :space].T
     affine = np.eye(4)
-    affine[:3, :3] = directions * sizes[:3]
+    affine[:3, :3] = directions
+    affine[:3, :space] *= sizes[:space]
     if origin is not None:
-        affine[:3, 3] = _numbers(origin, dimension)[:3] * factor
+        affine[:space, 3] = _numbers(origin, dimension)[:space] * factor
     notes = () if turned else ("The header states no orientation; one is assumed.",)
     return {
         "affine": LPS_TO_RAS @ affine,

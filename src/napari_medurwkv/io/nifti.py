@@ -17,6 +17,7 @@ from napari_medurwkv.io.nifti_header import (
     open_nifti,
     parse_header,
 )
+from napari_medurwkv.io.volume import as_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +150,8 @@ def nifti_labels(labels: NDArray[Any], geometry: Geometry) -> tuple[Any, NDArray
         if geometry.kind != "patient":
             array = array.transpose()
             affine = _raster_affine(geometry)
-        shape = (*array.shape, *(1,) * (3 - array.ndim))
+        array, affine = as_volume(array, affine, geometry)
+        shape = array.shape
         header = _header_of_affine(affine, shape, geometry)
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)

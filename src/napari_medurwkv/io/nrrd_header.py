@@ -253,29 +253,38 @@ def _place(
         affine = np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
         notes = ("The header states no orientation; one is assumed.", *units_note)
         return {"affine": affine, "assumed": True, "notes": notes}
-    vectors = directions[list(space)] * factor
-    if vectors.shape[1] == 2:
-        lengths = np.linalg.norm(vectors, axis=1)
-        return {"affine": None, "spacing": tuple(lengths), "notes": units_note}
     named = str(fields.get("space", ""))
     named = _ABBREVIATED.get(named.upper(), named.lower()).removesuffix("-time")
     signs = _TO_RAS.get(named)
-    notes = units_note
+    assumed, notes = signs is None, units_note
     if signs is None:
         notes += ("The header names no anatomical space; LPS is assumed, as ITK does.",)
+    vectors = directions[list(space)] * factor
+    coordinates = min(vectors.shape[1], 3)
+    if coordinates == 2:
+        # A plane's own space, which ITK takes for an axial slice of the body at 0.
+        vectors = np.hstack([vectors, np.zeros((len(space), 1))])
+        if signs is not None:
+            assumed = True
+            notes += (
+                f"The header gives two coordinates in the space {fields['space']}, "
+                "which has three; 0 is assumed for the third.",
+            )
     affine = np.eye(4)
     if len(space) == 2:
         normal = np.cross(vectors[0, :3], vectors[1, :3])
         length = float(np.linalg.norm(normal))
         vectors = np.vstack([vectors[:, :3], normal / length if length else normal])
+        if coordinates == 2:  # not turned over for a mirrored plane, as in ITK
+            vectors[2] = (0.0, 0.0, 1.0)
     affine[:3, :3] = vectors[:, :3].T
-    origin = np.asarray(fields.get("space origin", np.zeros(3)), dtype=np.float64)
-    if origin.size < 3 or not np.isfinite(origin[:3]).all():
-        origin = np.zeros(3)
+    origin = np.asarray(fields.get("space origin", np.nan), dtype=np.float64)
+    if origin.size < coordinates or not np.isfinite(origin[:coordinates]).all():
+        origin = np.zeros(coordinates)
         notes += ("The header states no origin; 0 is assumed.",)
-    affine[:3, 3] = origin[:3] * factor
+    affine[:coordinates, 3] = origin[:coordinates] * factor
     to_ras = np.diag([*(signs or _TO_RAS["left-posterior-superior"]), 1.0])
-    return {"affine": to_ras @ affine, "assumed": signs is None, "notes": notes}
+    return {"affine": to_ras @ affine, "assumed": assumed, "notes": notes}
 
 
 def _to_mm(

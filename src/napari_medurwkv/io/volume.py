@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["VolumeHeader", "read_volume"]
+__all__ = ["VolumeHeader", "as_volume", "read_volume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,52 @@ def read_volume(
         axes = tuple(range(geometry.ndim))
         values = values.transpose(*reversed(axes), *range(geometry.ndim, values.ndim))
     return Image(geometry.to_display(values), geometry, rgb, header.name, notes)
+
+
+def as_volume(
+    array: NDArray[Any], affine: NDArray[np.float64], geometry: Geometry
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Lay a source array out with three axes, as its file has them.
+
+    Parameters
+    ----------
+    array : ndarray
+        In the source's order, 2 or 3 axes.
+    affine : (4, 4) ndarray
+        Its index to any world; the third column of a plane is its normal.
+    geometry : Geometry
+        Of the image.
+
+    Returns
+    -------
+    array : (I, J, K) ndarray
+        A view. A plane's single axis is where the image's file has it, else last.
+    affine : (4, 4) ndarray
+        Of these axes.
+    """
+    if array.ndim == 3:
+        return array, affine
+    single = _single_axis(geometry)
+    order = [0, 1]
+    order.insert(single, 2)
+    view = array.reshape((*array.shape[:single], 1, *array.shape[single:]))
+    return view, affine[:, [*order, 3]]
+
+
+def _single_axis(geometry: Geometry) -> int:
+    """Say which of a file's three axes of space has the one slice; 2 if not known."""
+    source = geometry.source
+    stored = source.shape or ()
+    # The axes of NRRD come in any order, so that of four the frames cannot be told.
+    most = 3 if source.format == "nrrd" else 4
+    formats = ("nifti", "nrrd", "metaimage", "mgh")
+    if geometry.kind != "patient" or source.format not in formats:
+        return 2
+    if not 3 <= len(stored) <= most or 1 not in stored[:3]:
+        return 2
+    single = max(axis for axis in range(3) if stored[axis] == 1)
+    rest = tuple(n for axis, n in enumerate(stored[:3]) if axis != single)
+    return single if rest == geometry.shape else 2
 
 
 def _choose_frame(header: VolumeHeader, frame: int | None) -> int | None:
