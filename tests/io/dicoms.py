@@ -96,3 +96,59 @@ def write_series(folder, values=None, places=None, *, reverse=True, **elements):
         tag = str(elements.get("series", "s")).replace(".", "_")
         save(data, folder / f"IM{tag}_{number:03d}.dcm")
     return folder
+
+
+def write_enhanced(path, values, order, **elements):
+    """Write a 4D enhanced MR: (times, slices, rows, columns), frames in any order.
+
+    `order` lists the (time, slice) of each frame of the file.
+    """
+    from pydicom.uid import EnhancedMRImageStorage
+
+    frames = np.stack([values[index] for index in order])
+    data = make_slice(frames[0], (0, 0, 0), **elements)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(data, keyword)
+    for keyword in ("PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        delattr(data, keyword)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    data.Modality = "MR"
+    data.NumberOfFrames = len(frames)
+    data.PixelData = frames.tobytes()
+    measures, turned, shared = (pydicom.Dataset() for _ in range(3))
+    measures.PixelSpacing = list(SPACING[1:])
+    measures.SliceThickness = SPACING[0]
+    turned.ImageOrientationPatient = list(AXIAL)
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [turned]
+    data.SharedFunctionalGroupsSequence = [shared]
+    places = positions(values.shape[1])
+    groups = []
+    for time, k in order:
+        group, place, content = (pydicom.Dataset() for _ in range(3))
+        place.ImagePositionPatient = [float(x) for x in places[k]]
+        content.TemporalPositionIndex = time + 1
+        content.DimensionIndexValues = [time + 1, k + 1]
+        group.PlanePositionSequence = [place]
+        group.FrameContentSequence = [content]
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    return save(data, path)
+
+
+def write_film(path, values, *, volume=False, **elements):
+    """Write an ultrasound multi-frame whose frames state no place."""
+    from pydicom.uid import UltrasoundMultiFrameImageStorage
+
+    data = make_slice(values[0], (0, 0, 0), **elements)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(data, keyword)
+    data.SOPClassUID = UltrasoundMultiFrameImageStorage
+    data.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
+    data.Modality = "US"
+    data.NumberOfFrames = len(values)
+    data.PixelData = np.ascontiguousarray(values).tobytes()
+    if volume:
+        data.SpacingBetweenSlices = SPACING[0]
+        data.FrameIncrementPointer = 0x00540080  # the slice vector
+    return save(data, path)

@@ -62,3 +62,16 @@ def test_a_drawn_mask_goes_back_onto_its_series(
     assert seg.SegmentationType == ("LABELMAP" if deidentify else "BINARY")
     name = dicoms.PATIENT["PatientName"]
     assert (str(seg.PatientName) == name) is not deidentify
+
+
+def test_why_a_film_gets_no_dicom_mask_is_said(panel, viewer, qtbot, tmp_path):
+    values = dicoms.numbers((3, 6, 7), np.uint8)
+    path = dicoms.write_film(tmp_path / "a.dcm", values, volume=True)
+    ((data, options, _),) = read_layers(str(path))
+    image = viewer.add_image(data, **options)
+    viewer.add_labels(np.ones(data.shape, np.uint8), scale=image.scale, name="mine")
+    qtbot.waitUntil(lambda: panel.ready)
+    assert "dicom-seg" not in panel.formats.offered
+    listed = [panel.formats.item(row) for row in range(panel.formats.count())]
+    (grey,) = [item for item in listed if item.text().startswith("DICOM SEG")]
+    assert "save the mask as NIfTI" in grey.toolTip()

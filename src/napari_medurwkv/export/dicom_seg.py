@@ -76,7 +76,7 @@ def dicom_seg_output(mask: ExportMask, path: Path, options: ExportOptions) -> Ou
 
     def check(part: Path) -> None:
         with quiet(), _by_the_rules():
-            same = np.array_equal(_read_back(part, len(frames)), frames)
+            same = np.array_equal(_read_back(part, mask), frames)
         if not same:
             raise OutputError(
                 f"{path} did not come back from the disk as written: check the disk, "
@@ -109,9 +109,7 @@ def _frames(mask: ExportMask, segments: list[ClassInfo]) -> NDArray[Any]:
     if dicom is None or dicom.frames is None:
         return np.ascontiguousarray(frames)
     # A multi-frame file has its frames in an order of its own.
-    ordered = np.zeros((max(dicom.frames) + 1, *frames.shape[1:]), frames.dtype)
-    ordered[list(dicom.frames)] = frames
-    return ordered
+    return np.ascontiguousarray(frames[np.argsort(dicom.frames)])
 
 
 def _segmentation(
@@ -155,11 +153,32 @@ def _segmentation(
         item.SegmentDescription = f"value {info.value} of the mask"
     if "ContentCreatorName" not in dataset:
         dataset.ContentCreatorName = None  # must be there, may be empty
+    _number_frames(dataset, mask)
     if mask.geometry.kind != "patient":  # has to be there, may be empty
         dataset.PatientOrientation = sources[0].get("PatientOrientation")
     if options.deidentify:
         remove_identity(dataset)
     return dataset
+
+
+def _number_frames(dataset: Any, mask: ExportMask) -> None:
+    """Refer to frames by their numbers in the file, of which not all may be used."""
+    dicom = mask.geometry.source.dicom
+    if dicom is None or dicom.frames is None:
+        return
+    kept = sorted(dicom.frames)
+    if kept == list(range(len(kept))):
+        return
+    # Frames of several segments may share one object.
+    sources = {
+        id(source): source
+        for group in dataset.PerFrameFunctionalGroupsSequence
+        for derivation in group.get("DerivationImageSequence", ())
+        for source in derivation.get("SourceImageSequence", ())
+    }
+    for source in sources.values():
+        number = int(source.get("ReferencedFrameNumber") or 1)
+        source.ReferencedFrameNumber = kept[number - 1] + 1
 
 
 def _series_description(mask: ExportMask) -> str:
@@ -207,16 +226,17 @@ def _code(concept: CodedConcept) -> Any:
     return Code(concept.value, concept.scheme, concept.meaning)
 
 
-def _read_back(part: Path, count: int) -> NDArray[Any]:
+def _read_back(part: Path, mask: ExportMask) -> NDArray[Any]:
     """Read segment numbers frame by frame, in the order of the sources."""
     import highdicom
 
     back = highdicom.seg.segread(part)
     uids = list(back.get_source_image_uids())
-    if len(uids) == 1 and count > 1:
+    dicom = mask.geometry.source.dicom
+    if dicom is not None and dicom.frames not in (None, (0,)):
         read = back.get_pixels_by_source_frame(
             uids[0][2],
-            list(range(1, count + 1)),
+            [number + 1 for number in sorted(dicom.frames or ())],
             combine_segments=True,
             ignore_spatial_locations=True,
             assert_missing_frames_are_empty=True,

@@ -13,7 +13,12 @@ from napari_medurwkv.io.dicom.library import quiet
 if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
 
-__all__ = ["prepared_sources"]
+__all__ = ["NO_PLACES", "prepared_sources", "unplaced_frames"]
+
+NO_PLACES = (
+    "DICOM SEG refers to places, and the frames of this film or ultrasound volume "
+    "state none; save the mask as {} instead"
+)
 
 # What every image has to hold, though empty; not every one does.
 _REQUIRED = (
@@ -29,11 +34,13 @@ _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 def prepared_sources(geometry: Geometry) -> list[Any]:
     """Read the source headers and state in them what a segmentation needs.
 
-    Nothing on the disk is changed. The distance of slices is that of their positions,
-    which SliceThickness often is not; what all frames of a multi-frame file have in
-    common is told once; frames of older multi-frame files (dose grids) get the places
-    that the geometry knows. Texts are in UTF-8 from here on, dates and times in the
-    form that the standard asks for, or empty.
+    Nothing on the disk is changed. Of a multi-frame file with several time points or
+    stacks only the frames of the image stay, in the file's order. The distance of
+    slices is that of their positions, which SliceThickness often is not; what all
+    frames of a multi-frame file have in common is told once; frames of older
+    multi-frame files (dose grids) get the places that the geometry knows. Texts are in
+    UTF-8 from here on, dates and times in the form that the standard asks for, or
+    empty.
 
     Parameters
     ----------
@@ -59,6 +66,8 @@ def prepared_sources(geometry: Geometry) -> list[Any]:
             _tidy(dataset)
         if "SharedFunctionalGroupsSequence" not in dataset and _has_frames(dataset):
             _describe_frames(dataset, geometry)
+        if "PerFrameFunctionalGroupsSequence" in dataset:
+            _keep_frames(dataset, geometry)
         if "SharedFunctionalGroupsSequence" in dataset:
             _share(dataset)
             measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
@@ -69,6 +78,15 @@ def prepared_sources(geometry: Geometry) -> list[Any]:
                 dataset.PixelSpacing = [_short(size) for size in geometry.spacing]
             _state_distance(dataset, distance)
     return datasets
+
+
+def unplaced_frames(geometry: Geometry) -> bool:
+    """Whether an image is of several frames in one file that say not where they lie."""
+    source = geometry.source
+    if source.dicom is None or source.dicom.frames is None:
+        return False
+    several = source.frame is not None or geometry.ndim == 3
+    return several and geometry.kind != "patient"
 
 
 def _tidy(dataset: Any) -> None:
@@ -107,9 +125,10 @@ def _describe_frames(dataset: Any, geometry: Geometry) -> None:
     count = int(dataset.get("NumberOfFrames") or 1)
     depth = geometry.shape[2] if geometry.ndim == 3 else 1
     if geometry.kind != "patient" or dicom is None or count != depth:
+        # A film is refused before (`unplaced_frames`); here frames and places differ.
         raise OutputError(
-            "The image is a film, whose frames say nothing of their place, so a DICOM "
-            "mask cannot refer to one: save the mask as PNG, TIFF or NIfTI."
+            "The frames of the image are not those of the file any more, so a DICOM "
+            "mask cannot refer to them: save the mask as NIfTI or TIFF."
         )
     affine = geometry.lps_affine
     measures, directions, shared = Dataset(), Dataset(), Dataset()
@@ -126,6 +145,23 @@ def _describe_frames(dataset: Any, geometry: Geometry) -> None:
         place.ImagePositionPatient = [_short(x) for x in origin]
         frames[number].PlanePositionSequence = [place]
     dataset.PerFrameFunctionalGroupsSequence = frames
+
+
+def _keep_frames(dataset: Any, geometry: Geometry) -> None:
+    """Leave out the frames of other times and stacks."""
+    dicom = geometry.source.dicom
+    if dicom is None or dicom.frames is None:
+        return
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    kept = sorted(dicom.frames)
+    if kept and kept[-1] >= len(groups):
+        raise OutputError(
+            "The DICOM file of the image has changed since it was opened: open it "
+            "again."
+        )
+    if len(kept) < len(groups):
+        dataset.PerFrameFunctionalGroupsSequence = [groups[n] for n in kept]
+        dataset.NumberOfFrames = len(kept)
 
 
 def _state_distance(item: Any, distance: float | None) -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_medurwkv.errors import OutputError
+from napari_medurwkv.export.dicom_source import NO_PLACES, unplaced_frames
 from napari_medurwkv.export.sidecar import itk_snap_output, record_output
 from napari_medurwkv.io import labels_output, refuse_source
 
@@ -73,6 +74,12 @@ class Format:
             )
         if self.key == "dicom-seg" and geometry.source.dicom is None:
             return "DICOM SEG refers to DICOM images, and this image is none"
+        if self.key == "dicom-seg" and unplaced_frames(geometry):
+            return NO_PLACES.format(
+                "NIfTI, 3D Slicer segmentation, TIFF or OME-Zarr"
+                if geometry.ndim == 3
+                else "NIfTI, PNG or TIFF"
+            )
         missing = [name for name in self.modules if find_spec(name) is None]
         if missing:
             return f"needs pip install 'napari-medurwkv[{self.extra}]'"

@@ -79,7 +79,9 @@ class FormatList(QListWidget):
         self.clear()
         for entry in FORMATS:
             reason = entry.unfit(geometry)
-            if reason and not reason.startswith("needs"):
+            # Why an image of DICOM gets no DICOM mask, is said; the rest is left out.
+            own = entry.key == "dicom-seg" and geometry.source.dicom is not None
+            if reason and not own and not reason.startswith("needs"):
                 continue
             item = QListWidgetItem(f"{entry.title}  {entry.ending}", self)
             item.setData(_KEY, entry.key)
@@ -87,7 +89,7 @@ class FormatList(QListWidget):
             item.setToolTip(
                 f"For {entry.purpose}. Has no room for {entry.loses}."
                 if not reason
-                else f"{entry.title} {reason}."
+                else _why(entry.title, reason)
             )
             item.setFlags(
                 Qt.ItemFlag.NoItemFlags
@@ -128,3 +130,7 @@ class FormatList(QListWidget):
     def _tell(self, item: QListWidgetItem) -> None:
         self._touched = True
         self.changed.emit()
+
+
+def _why(title: str, reason: str) -> str:
+    return f"{title} {reason}." if reason.startswith("needs") else f"{reason}."
