@@ -21,7 +21,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def measure(path: str, name: str, device: str) -> dict:
     from napari_medurwkv import load_model, segment
-    from napari_medurwkv.inference.foresight import _forget_peak, _peak, foresee
+    from napari_medurwkv.inference.foresight import foresee
+    from napari_medurwkv.inference.memory import forget_peak, peak
     from napari_medurwkv.io import read_image
 
     model = load_model(name)
@@ -29,7 +30,7 @@ def measure(path: str, name: str, device: str) -> dict:
     begun = time.perf_counter()
     forecast = foresee(image, model, device=device)
     calibration = time.perf_counter() - begun
-    _forget_peak(device.startswith("cuda"))
+    forget_peak()
     begun = time.perf_counter()
     segment(image, model, device=device)
     seconds = time.perf_counter() - begun
@@ -40,7 +41,7 @@ def measure(path: str, name: str, device: str) -> dict:
         "forecast_s": forecast.seconds,
         "seconds": seconds,
         "forecast_mb": (forecast.host_bytes or 0) / 1e6,
-        "mb": (_peak() or 0) / 1e6,
+        "mb": (peak() or 0) / 1e6,
     }
 
 

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from napari_medurwkv.checkpoints import ClassInfo
-from napari_medurwkv.errors import ImageError
+from napari_medurwkv.errors import CancelledError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation, serve
+from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
 
 CLASSES = (
@@ -113,12 +114,24 @@ def devices(requested):
     }
 
 
+def foresee(image, model, *, device, overlap, instances, region, cancel):
+    misbehave(model)
+    while model == "slow" and not cancel():
+        time.sleep(0.01)
+    if cancel():
+        raise CancelledError("The forecast was cancelled.")
+    size = image.array.size
+    assert image.array.strides == (0,) * image.array.ndim
+    problem = "It cannot fit." if model == "large" else ""
+    return Foresight(size, 2.0, 10, 0, device, 5, problem)
+
+
 def load():
     """Take a while, as importing torch does."""
     if os.environ.get("FAKE_ENGINE_BROKEN"):
         import nothing_of_this_name  # noqa: F401
     time.sleep(float(os.environ.get("FAKE_ENGINE_START", "0")))
-    return serve.Work(segment, lambda name: Path(name).stem, devices)
+    return serve.Work(segment, lambda name: Path(name).stem, devices, foresee)
 
 
 if __name__ == "__main__":

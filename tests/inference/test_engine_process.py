@@ -523,3 +523,42 @@ def test_errors_of_the_real_engine_cross(real, image, tmp_path):
     text.write_text("not a checkpoint, but long enough to be one")
     with pytest.raises(CheckpointError, match="text"):
         real.segment(image, text, out=labels_for(image))
+
+
+def test_a_forecast_needs_no_image(client, image):
+    found = client.foresee(image.geometry, np.float32, "fine", device="cpu")
+    assert (found.windows, found.seconds, found.problem) == (600, 2.0, "")
+    large = client.foresee(image.geometry, np.uint8, "large", rgb=True)
+    assert (large.windows, large.problem) == (1800, "It cannot fit.")
+    with pytest.raises(ImageError):
+        client.foresee(image.geometry, np.uint8, "refuses")
+
+
+def test_a_run_does_not_wait_for_a_forecast(client, image):
+    told = []
+
+    def ask():
+        try:
+            client.foresee(image.geometry, np.float32, "slow")
+        except CancelledError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.2)
+    assert thread.is_alive()
+    result = client.segment(image, "fine", out=labels_for(image))
+    thread.join(10)
+    assert result.complete
+    assert told
+
+
+def test_the_real_engine_foresees(real, tiny_checkpoint):
+    image = image_from_array(np.zeros((300, 200), np.uint8))
+    found = real.foresee(image.geometry, np.uint8, tiny_checkpoint, device="cpu")
+    assert found.windows == 9 * 6
+    assert 0 < found.seconds < 60
+    assert not found.problem
+    part = (slice(0, 10), slice(0, 10))
+    fewer = real.foresee(image.geometry, np.uint8, tiny_checkpoint, region=part)
+    assert fewer.windows == 1

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from napari_medurwkv.errors import ImageError
-from napari_medurwkv.inference.foresight import Foresight, foresee, free_memory
+from napari_medurwkv.errors import CancelledError, ImageError
+from napari_medurwkv.inference.forecast import Foresight, duration
+from napari_medurwkv.inference.foresight import foresee
+from napari_medurwkv.inference.memory import free_memory
 
 NAP = 0.02
 
@@ -39,7 +41,7 @@ def test_time_is_that_of_the_windows(case):
     picture, fake = case
     forecast = foresee(picture, fake, device="cpu")
     assert forecast.windows == 12 * 12 * 5
-    assert fake.network.calls < 10
+    assert fake.network.calls < 30
     # Everything but the naps is small, unless the computer is very busy.
     assert NAP <= forecast.seconds / forecast.windows < 3 * NAP
 
@@ -68,10 +70,12 @@ def test_the_mask_of_a_large_volume_is_counted(card, model, networks, image):
 
 
 def test_what_cannot_fit_is_refused_with_a_way_out():
-    huge = Foresight(1, 1.0, 2**50, 2**40, "a computer")
-    with pytest.raises(ImageError, match=r"GiB are free; close other programs, crop"):
+    huge = Foresight(1, 1.0, 2**50, 2**40, "a computer", 2**50)
+    with pytest.raises(
+        ImageError, match=r"GiB are free; close other programs, segment a"
+    ):
         huge.check(2**30, None)
-    with pytest.raises(ImageError, match="or choose cpu"):
+    with pytest.raises(ImageError, match="or choose cpu as"):
         huge.check(None, 2**30)
     huge.check(None, None)
     Foresight(1, 1.0, None, 0, "a computer").check(0, None)
@@ -81,3 +85,64 @@ def test_free_memory_is_a_number_or_unknown():
     host, device = free_memory("cpu")
     assert host is None or 0 < host < 2**50
     assert device is None
+
+
+def test_what_a_window_costs_is_remembered(case):
+    picture, fake = case
+    first = foresee(picture, fake, device="cpu")
+    calls = fake.network.calls
+    again = foresee(picture, fake, device="cpu")
+    assert fake.network.calls == calls
+    assert again.seconds == pytest.approx(first.seconds, rel=0.5)
+    foresee(picture, fake, device="cpu", tta=True)
+    assert fake.network.calls > calls
+
+
+def test_a_part_costs_its_windows(case):
+    picture, fake = case
+    whole = foresee(picture, fake, device="cpu")
+    part = (slice(0, 6), slice(0, 20), slice(0, 20))
+    small = foresee(picture, fake, device="cpu", region=part)
+    assert small.windows < whole.windows / 10
+    assert small.seconds < whole.seconds / 2
+    assert small.host_more < whole.host_more
+
+
+def test_a_mask_on_the_disk_takes_no_memory(case):
+    picture, fake = case
+    there = foresee(picture, fake, device="cpu")
+    elsewhere = foresee(picture, fake, device="cpu", mask_in_memory=False)
+    assert there.host_more - elsewhere.host_more == 6 * 200 * 120
+
+
+def test_the_forecast_ends_when_it_is_told(case):
+    picture, fake = case
+    with pytest.raises(CancelledError):
+        foresee(picture, fake, device="cpu", cancel=lambda: fake.network.calls > 0)
+    assert fake.network.calls == 1
+
+
+def test_a_run_that_cannot_fit_is_refused_before_its_first_window(
+    case, monkeypatch, image
+):
+    from napari_medurwkv.inference import foresight, segment
+
+    picture, fake = case
+    monkeypatch.setattr(foresight, "free_memory", lambda device: (100_000, None))
+    with pytest.raises(ImageError, match="or write the mask into a zarr"):
+        segment(picture, fake, device="cpu")
+    assert fake.network.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (12.4, "12 s"), (89, "89 s"), (100, "1.7 min"), (9000, "2.5 h")],
+)
+def test_lengths_of_time_are_said_with_two_digits(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_forecast_in_words():
+    told = Foresight(9, 75, 1_200_000_000, 800_000_000, "a computer")
+    assert told.text == "About 75 s, 1.2 GB of memory, 0.8 GB of the GPU's"
+    assert Foresight(9, 75, None, 0, "a computer").text == "About 75 s"

@@ -27,9 +27,10 @@ from napari_medurwkv.checkpoints import (
     Metric,
     ModelCard,
 )
-from napari_medurwkv.errors import CancelledError, DeviceError
+from napari_medurwkv.errors import CancelledError, DeviceError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation
 from napari_medurwkv.inference.client import DeviceReport
+from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.provenance import (
     InputRecord,
     ModelRecord,
@@ -77,6 +78,9 @@ def make_entry(folder, card):
     return CatalogueEntry(card.name, path, card, 4_200_000, True)
 
 
+FORESIGHT = Foresight(9, 12.0, 500_000_000, 0, "Toy CPU")
+
+
 @dataclass
 class FakeEngine:
     """Fills the mask in `windows` steps along the first axis; waits where told to.
@@ -92,6 +96,8 @@ class FakeEngine:
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     calls: list = field(default_factory=list)
     answers: list = field(default_factory=list)
+    questions: list = field(default_factory=list)
+    foresight: Foresight | None = FORESIGHT
     closed: bool = False
     idle: threading.Event = field(default_factory=threading.Event)
 
@@ -104,6 +110,12 @@ class FakeEngine:
             raise DeviceError("CUDA was asked for, but there is none; choose cpu.")
         words = "Toy CPU, 2 threads"
         return DeviceReport("cpu", words, device, "2.13", "portable", "it is a toy")
+
+    def foresee(self, geometry, dtype, model, **options):
+        self.questions.append((geometry.display_shape, dtype, model, options))
+        if self.foresight is None:
+            raise ImageError("There is no such image.")
+        return self.foresight
 
     def cancel(self, *, keep_partial=True):
         if not self.idle.is_set() and self._cancel is None:

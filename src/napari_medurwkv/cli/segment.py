@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_medurwkv.inference import Segmentation
+    from napari_medurwkv.inference.forecast import Foresight
     from napari_medurwkv.io import Image
     from napari_medurwkv.measure import ClassMeasure
 
@@ -129,7 +130,8 @@ def segment(
         if forecast:
             told = _forecast(picture, entry.path, device, overlap, instances, tta)
     if forecast:
-        show_json(told) if as_json else say(_forecast_text(told))
+        text = f"{told.text} for {told.windows} windows, on {told.device}."
+        show_json(asdict(told)) if as_json else say(text)
         return
     with only_results_on_stdout():
         result = run_and_save(
@@ -172,10 +174,11 @@ def _forecast(
     overlap: float | None,
     instances: bool,
     tta: bool,
-) -> dict[str, Any]:
+) -> Foresight:
     """Compute a few windows and tell what the run would take."""
     from napari_medurwkv.checkpoints import load_model
-    from napari_medurwkv.inference.foresight import foresee, free_memory
+    from napari_medurwkv.inference.foresight import foresee
+    from napari_medurwkv.inference.memory import free_memory
 
     found = foresee(
         image,
@@ -187,16 +190,7 @@ def _forecast(
     )
     # Raises where it would not fit.
     found.check(*free_memory("cuda" if found.device_bytes else "cpu"))
-    return asdict(found)
-
-
-def _forecast_text(told: dict[str, Any]) -> str:
-    text = f"About {told['seconds']:.0f} s for {told['windows']} windows"
-    if told["host_bytes"] is not None:
-        text += f", {told['host_bytes'] / 1e9:.1f} GB of memory"
-    if told["device_bytes"]:
-        text += f", {told['device_bytes'] / 1e9:.1f} GB of the GPU's"
-    return f"{text}, on {told['device']}."
+    return found
 
 
 def run_and_save(

@@ -12,9 +12,10 @@ import itertools
 import threading
 import time
 import weakref
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_medurwkv.errors import CancelledError, GeometryError, MedurwkvError
 from napari_medurwkv.inference.engine_arrays import (
@@ -32,7 +33,12 @@ from napari_medurwkv.inference.engine_protocol import (
     EngineError,
     Message,
     decode_error,
-    encode_region,
+)
+from napari_medurwkv.inference.engine_requests import (
+    DeviceReport,
+    foresee_request,
+    segment_request,
+    take_result,
 )
 from napari_medurwkv.inference.engine_run import (
     AbandonedError,
@@ -41,47 +47,21 @@ from napari_medurwkv.inference.engine_run import (
     obituary,
     orphan_answer,
 )
-from napari_medurwkv.inference.result import Segmentation
+from napari_medurwkv.inference.forecast import Foresight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
-    from napari_medurwkv.inference.result import Progress
+    from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.inference.result import Progress, Segmentation
     from napari_medurwkv.io import Image
 
 __all__ = ["DeviceReport", "EngineClient"]
 
 CLOSED = "The engine is closed; make a new EngineClient."
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceReport:
-    """Where the engine will compute.
-
-    Attributes
-    ----------
-    device : str
-        torch's name of the device, for example "cuda:0".
-    description : str
-        The same for people, with the reason.
-    requested : str
-        What was asked for.
-    torch : str
-        Version of torch, with its build.
-    kernels : str
-        Which implementation of the RWKV operator runs there.
-    kernels_reason : str
-        Why that one, and why not a faster one.
-    """
-
-    device: str
-    description: str
-    requested: str
-    torch: str
-    kernels: str
-    kernels_reason: str
 
 
 class EngineClient:
@@ -106,6 +86,7 @@ class EngineClient:
         self._lock = threading.Lock()  # guards the fields below; never held for long
         self._turn = threading.Lock()  # held by whoever talks to the child
         self._run: Run | None = None
+        self._question: Run | None = None
         self._closed = False
         self._host = EngineHost(default_command() if command is None else command)
         self._release = weakref.finalize(self, self._host.release)
@@ -136,17 +117,79 @@ class EngineClient:
         EngineError
             If a run is under way, or the engine cannot start.
         """
+        answer = self._ask({"do": "devices", "device": device})
+        return DeviceReport(**answer["devices"])
+
+    def foresee(
+        self,
+        geometry: Geometry,
+        dtype: DTypeLike,
+        model: str | Path,
+        *,
+        rgb: bool = False,
+        device: str = "auto",
+        overlap: float | None = None,
+        instances: bool = False,
+        region: tuple[slice, ...] | None = None,
+    ) -> Foresight:
+        """Ask how long a run would take and how much memory; blocks.
+
+        The engine computes a few windows, the first time with a model and device.
+
+        Parameters
+        ----------
+        geometry : Geometry
+            Of the image.
+        dtype : dtype
+            Of its values.
+        model : str or Path
+            Name in the catalogue, or path of a checkpoint.
+        rgb : bool
+            Whether the image has colours.
+        device, overlap, instances, region
+            As for `segment`.
+
+        Returns
+        -------
+        Foresight
+            With `problem`, where it cannot fit.
+
+        Raises
+        ------
+        CancelledError
+            If a run was asked for meanwhile.
+        EngineError
+            If a run is under way, or the engine cannot start.
+        MedurwkvError
+            Whatever `segment` would raise.
+        """
+        request = foresee_request(
+            geometry,
+            np.dtype(dtype),
+            model,
+            rgb=rgb,
+            device=device,
+            overlap=overlap,
+            instances=instances,
+            region=region,
+        )
+        return Foresight(**self._ask(request)["foresight"])
+
+    def _ask(self, request: Message) -> Message:
+        """Put a question to the child between two runs."""
         with self._lock:
             self._refuse_second()
         run = Run(next(self._numbers))
         with self._turn:
+            self._question = run
             try:
                 child = self._ready_child(run)
-                self._send(child, run, {"do": "devices", "device": device})
-                answer = self._answer(child, run)
+                self._send(child, run, request)
+                return self._answer(child, run)
             except EngineEndedError:
                 raise self._death(run) from None
-        return DeviceReport(**answer["devices"])
+            finally:
+                self._question = None
 
     def segment(
         self,
@@ -199,20 +242,14 @@ class EngineClient:
                 f"The labels have the shape {out.shape}, the image "
                 f"{image.geometry.display_shape}; make them equal."
             )
-        request = {
-            "do": "segment",
-            "image": {
-                "geometry": image.geometry.to_json(),
-                "rgb": image.rgb,
-                "name": image.name,
-                "notes": list(image.notes),
-            },
-            "model": _absolute(model),
-            "device": device,
-            "overlap": overlap,
-            "instances": instances,
-            "region": region and encode_region(region, out.shape),
-        }
+        request = segment_request(
+            image,
+            model,
+            device=device,
+            overlap=overlap,
+            instances=instances,
+            region=region,
+        )
         listener = Listener(out, on_progress, on_region)
         with self._begin() as run:
             try:
@@ -223,7 +260,7 @@ class EngineClient:
                 raise self._death(run) from None
         if answer is None:
             raise CancelledError("The segmentation was cancelled.")
-        return self._result(answer, image, out)
+        return take_result(answer, image, out)
 
     def cancel(self, *, keep_partial: bool = True) -> None:
         """Stop the run under way within one window; does nothing without one.
@@ -316,28 +353,20 @@ class EngineClient:
 
     @contextlib.contextmanager
     def _take_turn(self, run: Run) -> Iterator[None]:
-        """Wait for a device report under way; a cancelled run waits no longer."""
+        """Wait for a device report under way, and end a forecast.
+
+        A cancelled run waits no longer.
+        """
         while not self._turn.acquire(timeout=0.05):
             if run.cancelled:
                 raise AbandonedError
+            question = self._question
+            if question is not None and question.sent and question.child is not None:
+                question.child.send({"do": "cancel", "id": question.number})
         try:
             yield
         finally:
             self._turn.release()
-
-    def _result(self, answer: Message, image: Image, out: NDArray[Any]) -> Segmentation:
-        from napari_medurwkv.checkpoints import ClassInfo
-        from napari_medurwkv.provenance import RunRecord
-
-        return Segmentation(
-            labels=out,
-            geometry=image.geometry,
-            classes=tuple(ClassInfo.model_validate(c) for c in answer["classes"]),
-            instances=answer["instances"],
-            complete=answer["complete"],
-            fraction=answer["fraction"],
-            record=RunRecord.model_validate(answer["record"]),
-        )
 
     # The child
 
@@ -415,9 +444,3 @@ class EngineClient:
         run.answered = True
         code = child.wait()
         return EngineError(obituary(code, child.ready, run), child.last_words())
-
-
-def _absolute(model: str | Path) -> str:
-    """Make a path independent of the folder that the child was started in."""
-    path = Path(model)
-    return str(path.absolute()) if path.exists() else str(model)

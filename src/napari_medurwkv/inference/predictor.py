@@ -55,6 +55,8 @@ class Predictor:
 
     Attributes
     ----------
+    outputs, flips
+        As given.
     device : str
         Where the network is now.
     batch : int
@@ -74,8 +76,8 @@ class Predictor:
         expected: int = 0,
     ) -> None:
         self._network = network
-        self._outputs = outputs
-        self._flips = flips
+        self.outputs = outputs
+        self.flips = flips
         self.device = choice.device
         self.host = False
         self.steps: list[str] = []
@@ -98,7 +100,7 @@ class Predictor:
     @property
     def windows_at_once(self) -> int:
         """How many windows a call should bring to fill a batch."""
-        return max(1, self.batch // len(self._flips))
+        return max(1, self.batch // len(self.flips))
 
     def __call__(self, windows: list[Tensor]) -> Tensor:
         """Compute windows.
@@ -119,13 +121,13 @@ class Predictor:
         MedurwkvError
             If the computer itself is out of memory.
         """
-        if self._flips == ((),):
+        if self.flips == ((),):
             return self._compute(windows)
-        count = len(self._flips)
-        mirrored = self._compute([w.flip(f) for w in windows for f in self._flips])
+        count = len(self.flips)
+        mirrored = self._compute([w.flip(f) for w in windows for f in self.flips])
         each = mirrored.view(len(windows), count, *mirrored.shape[1:]).unbind(1)
         total = torch.zeros_like(each[0])
-        for one, flip in zip(each, self._flips, strict=True):
+        for one, flip in zip(each, self.flips, strict=True):
             total += one.flip(flip)
         return total.div_(count)
 
@@ -189,7 +191,7 @@ class Predictor:
         return result
 
     def _check(self, logits: Any, batch: Tensor) -> None:
-        expected = (len(batch), self._outputs, *batch.shape[2:])
+        expected = (len(batch), self.outputs, *batch.shape[2:])
         shape = tuple(getattr(logits, "shape", ()))
         if shape != expected:
             raise CheckpointError(

@@ -19,6 +19,7 @@ from napari_medurwkv.errors import (
 from napari_medurwkv.inference.checks import check_image, check_out
 from napari_medurwkv.inference.decide import label_dtype
 from napari_medurwkv.inference.device import choose_device
+from napari_medurwkv.inference.foresight import refuse_what_cannot_fit
 from napari_medurwkv.inference.plan import make_plan
 from napari_medurwkv.inference.predictor import MIRRORED, Predictor, evaluating
 from napari_medurwkv.inference.record import RunFacts, make_record
@@ -122,12 +123,15 @@ def segment(
         )
     chosen_overlap = card.overlap if overlap is None else overlap
     plan = make_plan(picture.geometry, card, chosen_overlap, region)
+    choice = choose_device(device)
+    refuse_what_cannot_fit(
+        plan, loaded, device=choice.device, instances=instances, mask=out is None
+    )
     shape = tuple(picture.geometry.display_shape)
     dtype = np.dtype(np.int32) if instances else label_dtype(card)
     labels = np.zeros(shape, dtype) if out is None else check_out(out, shape, dtype)
     if out is not None:
         labels[...] = 0
-    choice = choose_device(device)
 
     run = Run(plan, labels, loaded, clock, progress, cancel)
     describe = _Describing(picture, at_once=choice.device.startswith("cuda"))

@@ -15,10 +15,13 @@ import shutil
 import signal
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_medurwkv.errors import ImageError
 from napari_medurwkv.inference.engine_arrays import map_array
 from napari_medurwkv.inference.engine_protocol import (
     Message,
@@ -47,11 +50,14 @@ class Work:
         As `napari_medurwkv.checkpoints.load_model`; it may keep models.
     devices : callable
         Gives the fields of a `DeviceReport` for a requested device.
+    foresee : callable
+        As `napari_medurwkv.inference.foresight.foresee`, with `problem` filled in.
     """
 
     segment: Callable[..., Any]
     load_model: Callable[[str | Path], Any]
     devices: Callable[[str], dict[str, str]]
+    foresee: Callable[..., Any]
 
 
 def load_work() -> Work:
@@ -59,7 +65,7 @@ def load_work() -> Work:
     from napari_medurwkv.checkpoints import load_model
     from napari_medurwkv.inference.segmentation import segment
 
-    return Work(segment, _Shelf(load_model).take, _report_devices)
+    return Work(segment, _Shelf(load_model).take, _report_devices, _foresee)
 
 
 class _Shelf:
@@ -95,6 +101,18 @@ def _report_devices(requested: str) -> dict[str, str]:
         "kernels": backend.name,
         "kernels_reason": backend.reason,
     }
+
+
+def _foresee(image: Any, model: Any, **options: Any) -> Any:
+    from napari_medurwkv.inference.foresight import foresee
+    from napari_medurwkv.inference.memory import free_memory
+
+    found = foresee(image, model, **options)
+    try:
+        found.check(*free_memory("cuda" if found.device_bytes else "cpu"))
+    except ImageError as error:
+        return replace(found, problem=str(error))
+    return found
 
 
 class Server:
@@ -144,7 +162,30 @@ class Server:
     def _answer(self, work: Work, request: Message) -> Message:
         if request["do"] == "devices":
             return {"say": "result", "devices": work.devices(request["device"])}
+        if request["do"] == "foresee":
+            return self._foresee(work, request)
         return self._segment(work, request)
+
+    def _foresee(self, work: Work, request: Message) -> Message:
+        from napari_medurwkv.geometry import Geometry
+        from napari_medurwkv.io import Image
+
+        number, sent = request["id"], request["image"]
+        geometry = Geometry.from_json(sent["geometry"])
+        shape = (*geometry.display_shape, *([3] if sent["rgb"] else []))
+        # Takes no memory: the image itself is not needed.
+        array = np.broadcast_to(np.zeros((), sent["dtype"]), shape)
+        found = work.foresee(
+            Image(array, geometry, sent["rgb"], ""),
+            work.load_model(request["model"]),
+            device=request["device"],
+            overlap=request["overlap"],
+            instances=request["instances"],
+            region=request["region"] and decode_region(request["region"]),
+            # Whoever waits for a mask does not wait for this.
+            cancel=lambda: number in self._cancelled,
+        )
+        return {"say": "result", "foresight": asdict(found)}
 
     def _segment(self, work: Work, request: Message) -> Message:
         from napari_medurwkv.geometry import Geometry

@@ -39,6 +39,7 @@ class RunOptions(QWidget):
     """
 
     device_changed = Signal(str)
+    changed = Signal()
 
     def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -69,6 +70,9 @@ class RunOptions(QWidget):
         self._device.currentIndexChanged.connect(
             lambda: self.device_changed.emit(self.device)
         )
+        for combo in (self._device, self._overlap):
+            combo.currentIndexChanged.connect(lambda: self.changed.emit())
+        self.separate.toggled.connect(lambda: self.changed.emit())
 
     @property
     def device(self) -> str:

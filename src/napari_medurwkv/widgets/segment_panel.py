@@ -16,6 +16,7 @@ from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_backg
 from napari_medurwkv.widgets.denoise_run import DenoiseEnd, DenoiseRun
 from napari_medurwkv.widgets.device_line import DeviceLine
 from napari_medurwkv.widgets.foldout import Foldout
+from napari_medurwkv.widgets.forecast_line import ForecastLine, RunQuestion
 from napari_medurwkv.widgets.image_picker import ImagePicker
 from napari_medurwkv.widgets.live_measures import Measured
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
@@ -85,6 +86,7 @@ class SegmentPanel(QWidget):
         self.part = PartChoice(viewer)
         self.button = RunButton()
         self.device = DeviceLine()
+        self.forecast = ForecastLine(self._engine)
         self.result = ResultView(viewer)
         self._hint = WrappedLabel()
         self._status = WrappedLabel()
@@ -211,7 +213,7 @@ class SegmentPanel(QWidget):
             self._run.abandon(alive)
             self._run = None
         parts = (self._warming, self.result, self.device, self.models, self.images)
-        for part in parts:
+        for part in (*parts, self.forecast):
             part.abandon()
         if alive:
             self.result.clear()
@@ -238,6 +240,7 @@ class SegmentPanel(QWidget):
             self._more,
             self.part,
             self.button,
+            self.forecast,
             self._hint,
             self.device,
             self._status,
@@ -264,6 +267,7 @@ class SegmentPanel(QWidget):
         self.images.picture_changed.connect(self._picture_changed)
         self.models.model_changed.connect(self._model_changed)
         self.options.device_changed.connect(self._device_changed)
+        self.options.changed.connect(self._foresee)
         self.button.segment_clicked.connect(self.start)
         self.part.preview_clicked.connect(self.preview)
         self.button.cancel_clicked.connect(self.cancel)
@@ -303,6 +307,28 @@ class SegmentPanel(QWidget):
             self._pending = False
             if not hint:
                 self.start()
+        self._foresee()
+
+    def _foresee(self) -> None:
+        """Have the line beside the button say what a run would take."""
+        if self._run is not None:
+            return
+        picture, entry = self.images.picture, self.models.entry
+        ready = self.button.isEnabled() and picture is not None and entry is not None
+        if not ready or entry.card.task == "restoration":
+            self.forecast.show_question(None)
+            return
+        self.forecast.show_question(
+            RunQuestion(
+                picture.geometry,
+                str(picture.snapshot.data.dtype),
+                picture.snapshot.rgb,
+                entry.path,
+                self.options.device,
+                self.options.overlap,
+                self.options.instances,
+            )
+        )
 
     def _obstacle(self) -> tuple[str, bool]:
         """Say why nothing can be segmented now, and whether that will pass."""

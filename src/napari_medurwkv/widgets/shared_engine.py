@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
+    from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.inference import Progress, Segmentation
     from napari_medurwkv.inference.client import DeviceReport
+    from napari_medurwkv.inference.forecast import Foresight
     from napari_medurwkv.io import Image
 
 __all__ = ["Engine", "acquire_engine", "release_engine"]
@@ -22,6 +24,20 @@ class Engine(Protocol):
 
     def device_report(self, device: str = ...) -> DeviceReport:
         """Say where the engine will compute; blocks."""
+
+    def foresee(
+        self,
+        geometry: Geometry,
+        dtype: DTypeLike,
+        model: str | Path,
+        *,
+        rgb: bool = ...,
+        device: str = ...,
+        overlap: float | None = ...,
+        instances: bool = ...,
+        region: tuple[slice, ...] | None = ...,
+    ) -> Foresight:
+        """Say how long a run would take and how much memory; blocks."""
 
     def segment(
         self,

@@ -1,0 +1,144 @@
+"""What an engine's client asks for, and what it makes of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medurwkv.inference.engine_protocol import Message, encode_region
+from napari_medurwkv.inference.result import Segmentation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.io import Image
+
+__all__ = ["DeviceReport", "foresee_request", "segment_request", "take_result"]
+
+Region = tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """Where the engine will compute.
+
+    Attributes
+    ----------
+    device : str
+        torch's name of the device, for example "cuda:0".
+    description : str
+        The same for people, with the reason.
+    requested : str
+        What was asked for.
+    torch : str
+        Version of torch, with its build.
+    kernels : str
+        Which implementation of the RWKV operator runs there.
+    kernels_reason : str
+        Why that one, and why not a faster one.
+    """
+
+    device: str
+    description: str
+    requested: str
+    torch: str
+    kernels: str
+    kernels_reason: str
+
+
+def segment_request(
+    image: Image,
+    model: str | Path,
+    *,
+    device: str,
+    overlap: float | None,
+    instances: bool,
+    region: Region | None,
+) -> Message:
+    """Ask for a mask; where the arrays lie is still to be added.
+
+    Parameters
+    ----------
+    image, model, device, overlap, instances, region
+        As for `EngineClient.segment`.
+    """
+    shape = tuple(image.geometry.display_shape)
+    return {
+        "do": "segment",
+        "image": {
+            "geometry": image.geometry.to_json(),
+            "rgb": image.rgb,
+            "name": image.name,
+            "notes": list(image.notes),
+        },
+        "model": _absolute(model),
+        "device": device,
+        "overlap": overlap,
+        "instances": instances,
+        "region": region and encode_region(region, shape),
+    }
+
+
+def foresee_request(
+    geometry: Geometry,
+    dtype: np.dtype[Any],
+    model: str | Path,
+    *,
+    rgb: bool,
+    device: str,
+    overlap: float | None,
+    instances: bool,
+    region: Region | None,
+) -> Message:
+    """Ask for a forecast.
+
+    Parameters
+    ----------
+    geometry, dtype, model, rgb, device, overlap, instances, region
+        As for `EngineClient.foresee`.
+    """
+    shape = tuple(geometry.display_shape)
+    return {
+        "do": "foresee",
+        "image": {"geometry": geometry.to_json(), "rgb": rgb, "dtype": dtype.str},
+        "model": _absolute(model),
+        "device": device,
+        "overlap": overlap,
+        "instances": instances,
+        "region": region and encode_region(region, shape),
+    }
+
+
+def take_result(answer: Message, image: Image, out: NDArray[Any]) -> Segmentation:
+    """Make a result of the answer to `segment_request`.
+
+    Parameters
+    ----------
+    answer : Message
+        The engine's.
+    image : Image
+        What was segmented.
+    out : ndarray
+        The mask.
+    """
+    from napari_medurwkv.checkpoints import ClassInfo
+    from napari_medurwkv.provenance import RunRecord
+
+    return Segmentation(
+        labels=out,
+        geometry=image.geometry,
+        classes=tuple(ClassInfo.model_validate(c) for c in answer["classes"]),
+        instances=answer["instances"],
+        complete=answer["complete"],
+        fraction=answer["fraction"],
+        record=RunRecord.model_validate(answer["record"]),
+    )
+
+
+def _absolute(model: str | Path) -> str:
+    """Make a path independent of the folder that the child was started in."""
+    path = Path(model)
+    return str(path.absolute()) if path.exists() else str(model)
