@@ -221,6 +221,57 @@ class TestPictures:
             found.geometry.to_display(stored), read_image(path).array
         )
 
+    @pytest.mark.parametrize("value", [0, 7])
+    def test_a_symmetric_picture_keeps_its_pixel_size(self, tmp_path, value):
+        array = np.zeros((40, 60), np.uint8)
+        array[10:30, 10:50] = value
+        path = tmp_path / "a.png"
+        Pillow.fromarray(array).save(path, dpi=(25400, 25400))
+        found = geometry_from_layer_transform((40, 60), source_path=path, data=array)
+        assert found.origin == "from the file"
+        assert found.geometry.spacing == pytest.approx((1, 1))
+        assert found.geometry.unit == "um"
+
+    def test_a_symmetric_photograph_that_is_turned_cannot_be_told(self, tmp_path):
+        exif = Pillow.Exif()
+        exif[0x0112] = 6
+        array = np.full((9, 9), 7, np.uint8)
+        path = tmp_path / "a.png"
+        Pillow.fromarray(array).save(path, exif=exif)
+        found = geometry_from_layer_transform((9, 9), source_path=path, data=array)
+        assert "is symmetric" in found.notes[0]
+
+    def test_greys_as_colours_and_bits_as_booleans(self, tmp_path):
+        array = np.random.default_rng(0).integers(0, 255, (9, 8)).astype(np.uint8)
+        path = tmp_path / "a.png"
+        Pillow.fromarray(array).convert("P").save(path, dpi=(25400, 25400))
+        layer = np.stack([read_image(path).array] * 3, axis=-1)
+        found = geometry_from_layer_transform((9, 8), source_path=path, data=layer)
+        assert found.origin == "from the file"
+        layer[0, 0, 1] ^= 1  # now it is a colour
+        found = geometry_from_layer_transform((9, 8), source_path=path, data=layer)
+        assert found.file_geometry is None
+
+        Pillow.fromarray(array > 99).save(path, dpi=(25400, 25400))
+        found = geometry_from_layer_transform((9, 8), source_path=path, data=array > 99)
+        assert found.origin == "from the file"
+
+    def test_frames_have_the_size_of_their_file(self, tmp_path):
+        array = np.random.default_rng(0).integers(0, 255, (3, 5, 9, 8))
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(
+            path,
+            array.astype(np.uint8),
+            imagej=True,
+            resolution=(4, 4),
+            metadata={"axes": "TZYX", "spacing": 2.0, "unit": "um"},
+        )
+        found = geometry_from_layer_transform(
+            (5, 9, 8), source_path=path, data=array[1], frame=1
+        )
+        assert found.geometry.spacing == pytest.approx((2, 0.25, 0.25))
+        assert found.file_geometry.source.frame == 1
+
 
 class TestLayersFromNowhere:
     def test_nothing_is_known(self):

@@ -79,6 +79,23 @@ def test_frame_of_a_series(volume):
     assert picture.geometry.spacing == (2, 1, 1)
 
 
+def test_frames_that_another_reader_opened_are_found_in_their_file(tmp_path):
+    values = np.random.default_rng(0).integers(0, 99, (4, 5, 6, 3)).astype(np.int16)
+    affine = np.diag([-2.0, -3, 4, 1])
+    affine[:3, 3] = 5, 6, 7
+    path = tmp_path / "scan.nii.gz"
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, 1)
+    nib.save(image, path)
+    with layer_source(path=str(path)):
+        layer = Image(values.T)
+    picture = look(layer, frame=2)
+    assert picture.layer_geometry.known
+    np.testing.assert_array_equal(picture.geometry.affine, affine)
+    assert picture.geometry.source.frame == 2
+    np.testing.assert_array_equal(picture.read().array, read_image(path, frame=2).array)
+
+
 def test_series_of_2d_images_from_our_reader():
     geometry = Geometry.plain((4, 5))
     metadata = {"medurwkv": {"geometry": geometry.to_json()}}

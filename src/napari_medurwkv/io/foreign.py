@@ -134,6 +134,7 @@ def geometry_from_layer_transform(
     source_path: str | Path | None = None,
     *,
     data: NDArray[Any] | None = None,
+    frame: int | None = None,
 ) -> LayerGeometry:
     """Find out where a layer's voxels are.
 
@@ -163,6 +164,8 @@ def geometry_from_layer_transform(
     data : ndarray, optional
         The layer's data (full resolution), colour axis last. Without them the file is
         not believed. Reading the file takes as long as opening it did.
+    frame : int, optional
+        Which frame of its file `data` are, where that has several.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def geometry_from_layer_transform(
         return _of_metadata(shape, block)
     notes: tuple[str, ...] = ()
     if source_path is not None and data is not None:
-        found = _of_file(shape, Path(source_path), data)
+        found = _of_file(shape, Path(source_path), data, frame)
         if isinstance(found, LayerGeometry):
             return found
         notes = (found,) if found else ()
@@ -241,7 +244,7 @@ def _of_metadata(shape: tuple[int, ...], block: object) -> LayerGeometry:
 
 
 def _of_file(
-    shape: tuple[int, ...], path: Path, data: NDArray[Any]
+    shape: tuple[int, ...], path: Path, data: NDArray[Any], frame: int | None
 ) -> LayerGeometry | str:
     """Find the layer in its file, or say why it is not there; "" needs no words."""
     try:
@@ -249,15 +252,20 @@ def _of_file(
             # It knows no anatomy, so the layer's scale says all that it could; and it
             # may be larger than memory.
             return ""
-        image = read_image(path)
+        image = read_image(path, frame=frame)
     except ImageError as error:
         return f"The layer's file was not used: {error}"
     file_geometry = image.geometry
     original = file_geometry.to_source(image.array)
-    layer = np.asarray(data)
-    if image.rgb:
-        layer = layer[..., :3]  # without alpha
-    turns = matching_turns(layer, original, colour=image.rgb)
+    turns = matching_turns(
+        _as_stored(np.asarray(data), image), original, colour=image.rgb
+    )
+    as_it_is = tuple((axis, 1) for axis in range(len(shape)))
+    upright = file_geometry.source.exif_orientation == 1
+    if file_geometry.kind != "patient" and upright and as_it_is in turns:
+        # Of a symmetric picture: readers of pictures turn nothing, and no side of it
+        # is known to be any part of a body.
+        turns = [as_it_is]
     if len(turns) != 1:
         reason = "is symmetric" if turns else "holds other values than its file"
         return (
@@ -276,6 +284,19 @@ def _of_file(
         index[axis, layer_axis] = sign
         index[axis, 3] = 0 if sign > 0 else shape[layer_axis] - 1
     return _pair(file_geometry, file_geometry.affine @ index, shape, ornt)
+
+
+def _as_stored(layer: NDArray[Any], image: Image) -> NDArray[Any]:
+    """Undo what readers do to colours: alpha, greys as colours, bits as booleans."""
+    if image.rgb:
+        return layer[..., :3]
+    if layer.ndim == image.array.ndim + 1 and layer.shape[-1] in (3, 4):
+        same = layer[..., 0]
+        if (layer[..., 1] == same).all() and (layer[..., 2] == same).all():
+            layer = same
+    if layer.dtype == bool and image.array.dtype != bool:
+        layer = layer.astype(image.array.dtype) * image.array.max(initial=1)
+    return layer
 
 
 def _pair(

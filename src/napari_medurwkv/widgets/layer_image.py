@@ -122,7 +122,9 @@ def find_geometry(snapshot: LayerSnapshot) -> LayerGeometry:
         **{key: state[key] for key in ("scale", "rotate", "shear", "affine", "units")},
         metadata=state["metadata"],
         source_path=snapshot.source_path,
-        data=None if snapshot.frames else snapshot.data,
+        # One frame tells of all: they lie on one grid.
+        data=snapshot.data[0] if snapshot.frames else snapshot.data,
+        frame=0 if snapshot.frames else None,
     )
 
 
