@@ -40,6 +40,7 @@ __all__ = [
     "ModelRecord",
     "RunRecord",
     "SoftwareRecord",
+    "UncertaintyRecord",
     "array_sha256",
     "is_record",
     "read_record",
@@ -234,6 +235,19 @@ class MaskRecord(_Schema):
         )
 
 
+class UncertaintyRecord(_Schema):
+    """How unsure the network was, slice by slice."""
+
+    measure: Literal["entropy"] = Field(
+        "entropy", description="Normalised entropy of the probabilities, 0 to 1."
+    )
+    mean: float = Field(ge=0, le=1, description="Over the part that was computed.")
+    slices: tuple[tuple[float, ...], ...] = Field(
+        description="Per axis in display order, the sum over each slice; none for "
+        "pictures."
+    )
+
+
 class RunRecord(_Schema):
     """How one mask was made."""
 
@@ -241,6 +255,11 @@ class RunRecord(_Schema):
         _KIND, description="Tells these files from other JSON files."
     )
     format: Literal[1] = Field(1, description="Version of this schema.")
+    run_id: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{32})?$",
+        description="Drawn by lot; files that belong to the run hold the same.",
+    )
     software: SoftwareRecord
     model: ModelRecord
     input: InputRecord
@@ -255,6 +274,9 @@ class RunRecord(_Schema):
     seconds: float = Field(ge=0, description="Computing time.")
     complete: bool = Field(description="False: cancelled, and the part was kept.")
     fraction: float = Field(ge=0, le=1, description="Windows computed, of all.")
+    uncertainty: UncertaintyRecord | None = Field(
+        None, description="Where it was asked for."
+    )
     labels: tuple[LabelRecord, ...] = Field((), description="The mask's values.")
     geometry_approximate: str = Field("", description="Why positions are not exact.")
     labels_sha256: str = Field(

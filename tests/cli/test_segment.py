@@ -299,3 +299,46 @@ def test_no_space_left_leaves_nothing(
     answer = medurwkv("segment", volume, tmp_path / "mask.nii.gz", code=1)
     assert "no space left" in answer.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scan.nii.gz"]
+
+
+def test_uncertainty_lies_where_the_image_lies(medurwkv, embedded, volume, tmp_path):
+    mask, doubt = tmp_path / "mask.nii.gz", tmp_path / "doubt.nii.gz"
+    answer = medurwkv("segment", volume, mask, "--uncertainty", doubt, "--tta")
+    image = nib.load(volume)
+    for name in ("doubt.nii.gz", "doubt-disagreement.nii.gz"):
+        written = nib.load(tmp_path / name)
+        assert np.array_equal(written.affine, image.affine)
+        values = np.asarray(written.dataobj)
+        assert values.shape == image.shape
+        assert 0 <= values.min() <= values.max() <= 1
+    assert str(doubt) in answer.stderr
+    record = RunRecord.model_validate_json((tmp_path / "mask.json").read_text())
+    # Slices of the record are in display order; the last file axis is the first there.
+    sums = np.asarray(nib.load(doubt).dataobj).sum((0, 1))
+    np.testing.assert_allclose(record.uncertainty.slices[0], sums, atol=0.01)
+
+
+def test_places_for_further_files_are_looked_at_before_the_work(
+    medurwkv, embedded, volume, tmp_path
+):
+    there = tmp_path / "there.nii.gz"
+    there.write_text("mine")
+    mask = tmp_path / "mask.nii.gz"
+    for option, path, words in (
+        ("--uncertainty", there, "exists already"),
+        ("--uncertainty", tmp_path / "doubt.png", ".nii.gz"),
+        ("--keep-probabilities", there, "exists already"),
+    ):
+        answer = medurwkv("segment", volume, mask, option, path, code=1)
+        assert words in answer.stderr
+    assert not mask.exists()
+    assert there.read_text() == "mine"
+
+
+def test_views_are_noted(medurwkv, embedded, volume, tmp_path):
+    medurwkv("segment", volume, tmp_path / "mask.nii.gz", "--views", "axial,sagittal")
+    record = RunRecord.model_validate_json((tmp_path / "mask.json").read_text())
+    assert record.parameters["views"] == ["sagittal", "axial"]
+    wrong = tmp_path / "other.nii.gz"
+    answer = medurwkv("segment", volume, wrong, "--views", "oblique", code=1)
+    assert "axial, coronal, sagittal" in answer.stderr

@@ -6,10 +6,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from napari_medurwkv.checkpoints import InstanceRecipe
-from napari_medurwkv.inference import separate_objects
+from napari_medurwkv.inference import segment, separate_objects
+from napari_medurwkv.inference.instances import ObjectNumbers
 
 
 def _recipe(**values):
@@ -126,3 +128,84 @@ def test_a_thousand_objects_are_quick():
     objects = separate_objects(foreground, inside, _recipe(min_area=20))
     assert time.perf_counter() - start < 5
     assert objects.max() == len(centres)
+
+
+def _number(planes, *, linked=True, **recipe):
+    numbers = ObjectNumbers(_recipe(**recipe), linked=linked)
+    inside = np.full(planes[0].shape, 255, np.uint8)
+    return [numbers.number(plane > 0, inside) for plane in planes]
+
+
+def _square(*places, shape=(30, 30)):
+    plane = np.zeros(shape, np.uint8)
+    for top, left, side in places:
+        plane[top : top + side, left : left + side] = 1
+    return plane
+
+
+def test_an_object_keeps_its_number_through_the_slices():
+    """Two objects that drift; a third begins later, another one ends."""
+    first = _square((2, 2, 6), (15, 15, 6))
+    second = _square((3, 3, 6), (15, 16, 6), (2, 20, 5))
+    third = _square((4, 4, 6), (2, 20, 5))
+    one, two, three = _number([first, second, third])
+    assert (one[5, 5], one[17, 17]) == (1, 2)
+    assert (two[5, 5], two[17, 17], two[4, 22]) == (1, 2, 3)
+    assert (three[6, 6], three[4, 22], three[17, 17]) == (1, 3, 0)
+
+
+def test_an_object_that_comes_again_is_a_new_one():
+    there, gone = _square((5, 5, 6)), _square()
+    one, _, three = _number([there, gone, there])
+    assert one.max() == 1
+    assert set(np.unique(three)) == {0, 2}
+
+
+def test_cuts_that_hardly_overlap_are_two_objects():
+    one, two = _number([_square((5, 5, 8)), _square((11, 11, 8))])
+    assert one.max() == 1
+    assert set(np.unique(two)) == {0, 2}
+
+
+def test_of_a_fork_the_larger_overlap_goes_on():
+    together = _square((5, 5, 9), (5, 14, 9))
+    apart = _square((5, 4, 9), (5, 15, 8))
+    one, two, again = _number([together, apart, together])
+    assert one.max() == 1
+    assert (two[8, 8], two[8, 18]) == (1, 2)
+    assert set(np.unique(again)) == {0, 1}
+
+
+def test_stacks_of_pictures_are_not_linked():
+    plane = _square((5, 5, 6))
+    one, two = _number([plane, plane], linked=False)
+    assert (one.max(), two.max()) == (1, 2)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1.0, 2.0, 1.0)])
+def test_objects_of_a_volume_are_whole(axis, spacing, volume_card, model, image):
+    """Balls of a volume get one number each, whatever axis is stepped."""
+    recipe = InstanceRecipe(inside_channel=1, boundary_channel=2, seed_threshold=0.5)
+    the_card = volume_card(
+        slice_axis=axis, output_values=(0, 1, 1), instances=recipe, slice_context=0
+    )
+
+    class Balls(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([1 - 2 * x, 4 * x - 2, 0 * x - 5], 1) * 8
+
+    grid = np.indices((30, 30, 40))
+    field = np.zeros((30, 30, 40), np.float32)
+    for centre in ((9, 9, 10), (18, 20, 12), (15, 12, 30)):
+        distance = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))
+        field[distance <= 36] = 1
+    expected, count = ndimage.label(field)
+    result = segment(image(field, spacing), model(Balls(), the_card), instances=True)
+    assert count == 3
+    inner = ndimage.binary_erosion(field, iterations=1)
+    for number in range(1, count + 1):
+        found = np.unique(result.labels[inner & (expected == number)])
+        assert len(found) == 1
+        assert found[0] > 0
+    assert len(np.unique(result.labels[inner])) == 3

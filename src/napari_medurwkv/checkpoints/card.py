@@ -296,6 +296,16 @@ class ModelCard(_Schema):
         ),
     )
 
+    views: tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field(
+        (),
+        title="Views",
+        description=(
+            "3D only: display axes that slices are cut across one after the other, "
+            "their probabilities averaged (0 axial, 1 coronal, 2 sagittal); empty: the "
+            "slice axis alone."
+        ),
+    )
+
     activation: Literal["softmax", "sigmoid", "none"] = Field(
         title="Output activation",
         description="softmax: classes exclude each other; none: restoration.",
@@ -373,6 +383,10 @@ class ModelCard(_Schema):
             raise ValueError("orientation belongs to 3D cards only")
         if self.dimensions == 2 and self.slice_context:
             raise ValueError("slice_context belongs to 3D cards only")
+        if self.views and self.slice_axis not in self.views:
+            raise ValueError("views belong to 3D cards, and hold the slice axis")
+        if len(set(self.views)) < len(self.views):
+            raise ValueError("a view is named twice")
         if self.slice_context and len(self.channels) != 1:
             raise ValueError("slice_context needs one-channel images")
 

@@ -12,6 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from napari_medurwkv.cli.answers import say_assumed
+from napari_medurwkv.cli.further_files import (
+    check_further,
+    read_views,
+    write_uncertainty,
+)
 from napari_medurwkv.cli.options import (
     AsJson,  # noqa: TC001 - typer reads the annotations
     Device,  # noqa: TC001
@@ -80,6 +85,32 @@ def segment(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over mirror images; slower.")
     ] = False,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            help="How 3D images are cut into slices: axial, coronal, sagittal, several "
+            "with commas between them, or all; their probabilities are averaged. By "
+            "default as the model's card says.",
+            metavar="VIEWS",
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write how unsure the network is of each voxel, 0 to 1, as "
+            ".nii.gz or .nii; with --tta, a second file says how far mirror images "
+            "disagree.",
+            metavar="PATH",
+        ),
+    ] = None,
+    keep_probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also keep the probabilities of all classes, 8 bits each, from which "
+            "the mask can be decided again by another threshold.",
+            metavar="PATH",
+        ),
+    ] = None,
     forecast: Annotated[
         bool,
         typer.Option(
@@ -123,6 +154,7 @@ def segment(
         picture = read_image(image, frame=frame, series=series, approximate=approximate)
         dimensions = picture.geometry.ndim
         check_mask_target(mask, dimensions, overwrite=overwrite)
+        check_further(uncertainty, keep_probabilities, tta=tta, overwrite=overwrite)
         entry = find(model) if model else default_for(dimensions, picture.rgb)
         say_assumed(entry.path)
         for note in picture.notes:
@@ -142,6 +174,9 @@ def segment(
             overlap=overlap,
             instances=instances,
             tta=tta,
+            views=read_views(views),
+            uncertainty=uncertainty,
+            probabilities=keep_probabilities,
             overwrite=overwrite,
         )
         measures = measure_result(result)
@@ -164,7 +199,9 @@ def segment(
     table.caption = f"{record.model.name}, {record.seconds:.1f} s"
     show_table(table)
     say(f"Computed on {'; then '.join(record.device_path)}.")
-    say(f"Wrote {mask} and {record_path(mask)}. {record.notice}")
+    others = [p for p in (uncertainty, keep_probabilities) if p is not None]
+    wrote = ", ".join(map(str, (mask, *others)))
+    say(f"Wrote {wrote} and {record_path(mask)}. {record.notice}")
 
 
 def _forecast(
@@ -202,6 +239,9 @@ def run_and_save(
     overlap: float | None = None,
     instances: bool = False,
     tta: bool = False,
+    views: Sequence[str] | None = None,
+    uncertainty: Path | None = None,
+    probabilities: Path | None = None,
     overwrite: bool = False,
 ) -> Segmentation:
     """Segment, show progress, write mask and record.
@@ -216,8 +256,12 @@ def run_and_save(
         Checkpoint.
     mask : Path
         File for the mask; the record goes beside it.
-    device, overlap, instances, tta
+    device, overlap, instances, tta, views
         As for `napari_medurwkv.segment`.
+    uncertainty : Path, optional
+        NIfTI file for it; with `tta`, a second one beside it holds the disagreement.
+    probabilities : Path, optional
+        File for them; must not exist.
     overwrite : bool
         Whether an older mask and record may be replaced.
 
@@ -237,6 +281,9 @@ def run_and_save(
             overlap=overlap,
             instances=instances,
             tta=tta,
+            views=views,
+            uncertainty=uncertainty is not None,
+            keep_probabilities=probabilities or False,
             progress=tell,
             cancel=cancelled,
         )
@@ -256,6 +303,8 @@ def run_and_save(
         endings={entry.key: ending},
         names_beside=False,
     )
+    if uncertainty is not None:
+        write_uncertainty(uncertainty, result, overwrite=overwrite)
     return result
 
 

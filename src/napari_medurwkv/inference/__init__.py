@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.device import DeviceChoice, choose_device
     from napari_medurwkv.inference.instances import separate_objects
     from napari_medurwkv.inference.intensity import IntensityScale, fit_intensity
+    from napari_medurwkv.inference.probabilities import Probabilities
+    from napari_medurwkv.inference.redecide import Settings, redecide
     from napari_medurwkv.inference.restoration import Restoration, restore
     from napari_medurwkv.inference.segmentation import segment
 
 __all__ = [
     "DeviceChoice",
     "IntensityScale",
+    "Probabilities",
     "Progress",
     "Restoration",
     "Segmentation",
+    "Settings",
     "choose_device",
     "fit_intensity",
+    "redecide",
     "restore",
     "segment",
     "separate_objects",
@@ -33,9 +38,12 @@ __all__ = [
 _HOMES = {
     "DeviceChoice": "device",
     "IntensityScale": "intensity",
+    "Probabilities": "probabilities",
     "Restoration": "restoration",
+    "Settings": "redecide",
     "choose_device": "device",
     "fit_intensity": "intensity",
+    "redecide": "redecide",
     "restore": "restoration",
     "segment": "segmentation",
     "separate_objects": "instances",

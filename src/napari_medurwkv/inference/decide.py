@@ -34,11 +34,29 @@ class Decision:
         probabilities, because logits do not average.
     inside : bool
         Whether the probability of object interiors is wanted as well.
+    disagreement : bool
+        Whether a further channel after the network's outputs says how far the answers
+        to mirror images are apart; it is passed through.
+
+    Attributes
+    ----------
+    softmax : bool
+        Whether the mask values exclude each other.
+    threshold : float
+        Used where they do not.
     """
 
-    def __init__(self, card: ModelCard, *, interpolated: bool, inside: bool) -> None:
-        self._softmax = card.activation == "softmax"
-        self._threshold = card.threshold
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        interpolated: bool,
+        inside: bool,
+        disagreement: bool = False,
+    ) -> None:
+        self.softmax = self._softmax = card.activation == "softmax"
+        self.threshold = self._threshold = card.threshold
+        self._disagreement = disagreement
         self._outputs = card.output_values
         self._values = sorted(set(card.output_values))
         self._dtype = label_dtype(card)
@@ -59,6 +77,16 @@ class Decision:
         self._table = np.array(self._values, self._dtype)
 
     @property
+    def values(self) -> tuple[int, ...]:
+        """The mask values that have a score, ascending."""
+        return tuple(self._values)
+
+    @property
+    def channels(self) -> int:
+        """How many scores there are of each pixel."""
+        return len(self._values) + (self._inside is not None) + self._disagreement
+
+    @property
     def direct(self) -> NDArray[Any] | None:
         """Mask value of each output, where the largest logit decides; else None."""
         return self._table if self._plain else None
@@ -75,10 +103,12 @@ class Decision:
         -------
         Tensor of float32, shape (scores, rows, columns)
             One per mask value, ascending; then, if it was asked for, the probability
-            of object interiors.
+            of object interiors; then, if it came, the disagreement.
         """
         if self._plain:
             return logits
+        further = logits[len(self._outputs) :]
+        logits = logits[: len(self._outputs)]
         each = logits.softmax(0) if self._softmax else logits.sigmoid()
         merged = []
         for value in self._values:
@@ -86,7 +116,23 @@ class Decision:
             merged.append(each[same].sum(0) if len(same) > 1 else each[same[0]])
         if self._inside is not None:
             merged.append(each[self._inside])
-        return torch.stack(merged)
+        scores = torch.stack(merged)
+        return torch.cat([scores, further]) if self._disagreement else scores
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the probability of each mask value, ascending.
+
+        Parameters
+        ----------
+        scores : Tensor, shape (scores, rows, columns)
+            From `scores`, perhaps interpolated.
+        """
+        own = scores[: len(self._values)]
+        return own.softmax(0) if self._plain else own
+
+    def disagreement(self, scores: Tensor) -> Tensor | None:
+        """Return the disagreement of each pixel; None where it was not asked for."""
+        return scores[-1] if self._disagreement else None
 
     def choose(self, scores: Tensor) -> Tensor:
         """Choose the mask value of each pixel, where the scores lie.
@@ -129,9 +175,15 @@ class Decision:
         table = torch.tensor(values, dtype=self._type, device=best.device)
         return table[best.long()]
 
+    def inside_steps(self, scores: Tensor) -> Tensor | None:
+        """Return the interior probability in 255 steps, where the scores lie."""
+        if self._inside is None:
+            return None
+        return (scores[len(self._values)] * 255).round_().to(torch.uint8)
+
     def inside(self, scores: Tensor) -> NDArray[np.uint8]:
-        """Return the interior probability of each pixel in 255 steps."""
-        steps: NDArray[np.uint8] = (
-            (scores[-1] * 255).round_().to(torch.uint8).cpu().numpy()
-        )
-        return steps
+        """Return the interior probability of each pixel in 255 steps, on the host."""
+        steps = self.inside_steps(scores)
+        if steps is None:
+            raise ValueError("nobody asked for interiors")
+        return np.asarray(steps.cpu().numpy())

@@ -12,7 +12,90 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.checkpoints import InstanceRecipe
 
-__all__ = ["separate_objects"]
+__all__ = ["ObjectNumbers", "separate_objects"]
+
+SAME_OBJECT = 0.5
+"""Part of the smaller one that two cuts of an object share at least."""
+
+
+class ObjectNumbers:
+    """Numbers the objects of plane after plane.
+
+    In a volume an object keeps its number from one plane to the next: where two cuts
+    overlap each other more than they overlap any other, and by at least half of the
+    smaller one, they are one object. Each object has one cut per plane: of a fork, the
+    larger overlap goes on. Only the last plane is kept, so nothing has to be numbered
+    again later.
+
+    Parameters
+    ----------
+    recipe : InstanceRecipe
+        How the objects of a plane are told apart.
+    linked : bool
+        Whether the planes make a volume; else every plane's objects are its own.
+    """
+
+    def __init__(self, recipe: InstanceRecipe, *, linked: bool) -> None:
+        self._recipe = recipe
+        self._linked = linked
+        self._count = 0
+        self._last: NDArray[np.int32] | None = None
+
+    def number(
+        self, foreground: NDArray[np.bool_], inside: NDArray[np.uint8]
+    ) -> NDArray[np.int32]:
+        """Tell the objects of the next plane apart and number them.
+
+        Parameters
+        ----------
+        foreground, inside
+            As for `separate_objects`.
+
+        Returns
+        -------
+        ndarray of int32, shape (rows, columns)
+        """
+        objects = separate_objects(foreground, inside, self._recipe)
+        table = np.zeros(int(objects.max(initial=0)) + 1, np.int32)
+        if self._last is not None:
+            for before, now in _same(self._last[: len(objects)], objects):
+                table[now] = before
+        fresh = np.flatnonzero(table[1:] == 0) + 1
+        table[fresh] = self._count + np.arange(1, len(fresh) + 1)
+        self._count += len(fresh)
+        numbered: NDArray[np.int32] = table[objects]
+        if self._linked:
+            self._last = numbered
+        return numbered
+
+
+def _same(before: NDArray[np.int32], now: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Pair the objects of two planes that are cuts of one object."""
+    both = (before > 0) & (now > 0)
+    if not both.any():
+        return []
+    count = int(now.max()) + 1
+    codes, shared = np.unique(
+        before[both].astype(np.int64) * count + now[both], return_counts=True
+    )
+    pairs = np.stack(np.divmod(codes, count))
+    size_before, size_now = np.bincount(before.ravel()), np.bincount(now.ravel())
+    # The largest overlap first; of equal ones, the lower numbers.
+    order = np.lexsort((pairs[1], pairs[0], -shared))
+    best_before: dict[int, int] = {}
+    best_now: dict[int, int] = {}
+    for i in order:
+        old, new = int(pairs[0, i]), int(pairs[1, i])
+        best_before.setdefault(old, int(i))
+        best_now.setdefault(new, int(i))
+    found = []
+    for i in order:
+        old, new = int(pairs[0, i]), int(pairs[1, i])
+        smaller = min(size_before[old], size_now[new])
+        mutual = best_before[old] == i and best_now[new] == i
+        if mutual and shared[i] >= SAME_OBJECT * smaller:
+            found.append((old, new))
+    return found
 
 
 def separate_objects(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_medurwkv.errors import ImageError
+from napari_medurwkv.inference.probabilities import Rule
 from napari_medurwkv.inference.resample import (
     Taps,
     box_taps,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.slices import Standard
     from napari_medurwkv.io import Image
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "make_rule"]
 
 LARGEST_CHANGE = 32
 """Voxel sizes further from the working spacing than this factor are a mistake."""
@@ -67,6 +68,14 @@ class Plan:
     planes: tuple[int, ...]
     part: tuple[Range, Range, Range]
     origin: tuple[int, int] = (0, 0)
+
+    @property
+    def display_part(self) -> tuple[tuple[int, int], ...]:
+        """First and end point of what is wanted, per display axis."""
+        planes, *others = self.part
+        if self.axis is not None:
+            others.insert(self.axis, planes)
+        return tuple(others)
 
     @property
     def whole(self) -> bool:
@@ -164,6 +173,7 @@ def make_plan(
     card: ModelCard,
     overlap: float,
     region: tuple[slice, ...] | None = None,
+    axis: int | None = None,
 ) -> Plan:
     """Plan the windows for an image.
 
@@ -178,6 +188,9 @@ def make_plan(
     region : tuple of slice, optional
         What is wanted of the image, per display axis; all by default. Windows and
         working grid stay those of the whole image, so the mask is the same there.
+    axis : int, optional
+        3D cards: display axis to step through instead of the card's. The working
+        spacing turns with it: across the slices it stays what the card says of slices.
 
     Returns
     -------
@@ -192,10 +205,11 @@ def make_plan(
         If the overlap is out of range.
     """
     shape = tuple(geometry.display_shape)
-    axis = card.slice_axis if card.dimensions == 3 else None
-    if axis is None and len(shape) == 3:
-        axis = 0
-    working = _working_shape(shape, geometry, card)
+    if card.dimensions == 2:
+        axis = 0 if len(shape) == 3 else None
+    elif axis is None:
+        axis = card.slice_axis
+    working = _working_shape(shape, geometry, card, axis)
     native3, working3 = _planes_first(shape, axis), _planes_first(working, axis)
     volume = card.dimensions == 3
     grid = window_grid(working3[1:], card.patch_size, overlap)
@@ -242,7 +256,7 @@ def _ranges(
 
 
 def _working_shape(
-    shape: tuple[int, ...], geometry: Geometry, card: ModelCard
+    shape: tuple[int, ...], geometry: Geometry, card: ModelCard, axis: int | None
 ) -> tuple[int, ...]:
     """Points of the working grid per display axis; it ends where the image ends."""
     if card.magnification != 1:
@@ -255,7 +269,7 @@ def _working_shape(
     points = list(fixed)
     sizes = geometry.display_spacing[len(fixed) :]
     for count, size, wanted in zip(
-        shape[len(fixed) :], sizes, card.spacing, strict=True
+        shape[len(fixed) :], sizes, _turned(card, axis), strict=True
     ):
         ratio = size * unit / wanted
         if not 1 / LARGEST_CHANGE <= ratio <= LARGEST_CHANGE:
@@ -265,6 +279,14 @@ def _working_shape(
             )
         points.append(_scaled(count, ratio))
     return tuple(points)
+
+
+def _turned(card: ModelCard, axis: int | None) -> tuple[float, ...]:
+    """Working spacing per display axis where slices are cut across `axis`."""
+    spacing = list(card.spacing or ())
+    if card.slice_axis is not None and axis is not None:
+        spacing.insert(axis, spacing.pop(card.slice_axis))
+    return tuple(spacing)
 
 
 def _scaled(points: int, ratio: float) -> int:
@@ -286,3 +308,40 @@ def _ranges_first(
         return (0, 1), ranges[0], ranges[1]
     rows, columns = (r for i, r in enumerate(ranges) if i != axis)
     return ranges[axis], rows, columns
+
+
+def make_rule(
+    run_id: str,
+    plan: Plan,
+    card: ModelCard,
+    shape: tuple[int, ...],
+    *,
+    instances: bool,
+) -> Rule:
+    """Say what the probabilities of a run will mean.
+
+    Parameters
+    ----------
+    run_id : str
+        Of the run.
+    plan : Plan
+        That the mask grows with.
+    card : ModelCard
+        Of the network.
+    shape : tuple of int
+        Of the mask, in display order.
+    instances : bool
+        Whether objects are numbered.
+    """
+    recipe = card.instances if instances else None
+    return Rule(
+        run_id=run_id,
+        shape=shape,
+        box=plan.display_part,
+        values=tuple(sorted(set(card.output_values))),
+        activation="softmax" if card.activation == "softmax" else "sigmoid",
+        threshold=card.threshold,
+        axis=plan.axis,
+        volume=plan.volume,
+        instances=None if recipe is None else recipe.model_dump(mode="json"),
+    )

@@ -11,7 +11,7 @@ from napari_medurwkv.errors import CheckpointError, MedurwkvError
 from napari_medurwkv.inference.replay import Recordings, Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -52,6 +52,9 @@ class Predictor:
     expected : int
         Windows that are to come. Where they are many, a CUDA device replays a recording
         of the network instead of launching its kernels one by one.
+    spread : callable, optional
+        Makes one more channel of the answers to mirror images, such as
+        `keep.disagreement`; it follows the outputs.
 
     Attributes
     ----------
@@ -74,10 +77,12 @@ class Predictor:
         outputs: int,
         flips: tuple[tuple[int, ...], ...] = ((),),
         expected: int = 0,
+        spread: Callable[[list[Tensor]], Tensor] | None = None,
     ) -> None:
         self._network = network
         self.outputs = outputs
         self.flips = flips
+        self._spread = spread if len(flips) > 1 else None
         self.device = choice.device
         self.host = False
         self.steps: list[str] = []
@@ -113,6 +118,7 @@ class Predictor:
         Returns
         -------
         Tensor of float32, shape (windows, outputs, *patch)
+            With `spread`, of one channel more.
 
         Raises
         ------
@@ -127,9 +133,15 @@ class Predictor:
         mirrored = self._compute([w.flip(f) for w in windows for f in self.flips])
         each = mirrored.view(len(windows), count, *mirrored.shape[1:]).unbind(1)
         total = torch.zeros_like(each[0])
+        back = []
         for one, flip in zip(each, self.flips, strict=True):
             total += one.flip(flip)
-        return total.div_(count)
+            if self._spread is not None:
+                back.append(one.flip(flip))
+        total.div_(count)
+        return (
+            total if self._spread is None else torch.cat([total, self._spread(back)], 1)
+        )
 
     def to_host(self, reason: str) -> None:
         """Bring results to the host from now on, or, if they are, move to the CPU."""

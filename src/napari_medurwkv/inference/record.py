@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from napari_medurwkv.inference.view_names import view_names
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.inference.device import DeviceChoice
     from napari_medurwkv.inference.plan import Plan
@@ -22,8 +28,14 @@ class RunFacts:
 
     Attributes
     ----------
+    run_id : str
+        Drawn by lot.
     model, plan, choice, predictor
-        What the run worked with.
+        What the run worked with; of several views, the last plan.
+    axes : tuple of int
+        Display axes whose views were averaged.
+    windows : int
+        Of all views.
     input : InputRecord
         What was segmented.
     overlap : float
@@ -40,11 +52,16 @@ class RunFacts:
         When, in UTC.
     seconds : float
         How long it took.
+    doubts : tuple of ndarray, optional
+        See `Run.doubts`.
     """
 
+    run_id: str
     input: InputRecord
     model: Model
     plan: Plan
+    axes: tuple[int, ...]
+    windows: int
     choice: DeviceChoice
     predictor: Predictor
     overlap: float
@@ -54,6 +71,7 @@ class RunFacts:
     fraction: float
     started: datetime.datetime
     seconds: float
+    doubts: tuple[NDArray[np.int64], ...] | None = None
 
 
 def make_record(facts: RunFacts) -> RunRecord:
@@ -75,8 +93,10 @@ def make_record(facts: RunFacts) -> RunRecord:
     )
 
     card, plan = facts.model.card, facts.plan
+    several = len(facts.axes) > 1
     return RunRecord.model_validate(
         {
+            "run_id": facts.run_id,
             "software": SoftwareRecord.here(),
             "model": ModelRecord.of(facts.model),
             "input": facts.input,
@@ -91,7 +111,9 @@ def make_record(facts: RunFacts) -> RunRecord:
                 "stepped_axis": plan.axis,
                 "image_grid": list(plan.native),
                 "working_grid": list(plan.working),
-                "windows": plan.windows,
+                "windows": facts.windows,
+                # Averaged; where there is one, the stepped axis says which.
+                **({"views": view_names(facts.axes)} if several else {}),
                 # Planes, rows and columns of the image's grid that were wanted.
                 "region": None if plan.whole else [list(r) for r in plan.part],
             },
@@ -105,5 +127,23 @@ def make_record(facts: RunFacts) -> RunRecord:
             "seconds": facts.seconds,
             "complete": facts.complete,
             "fraction": facts.fraction,
+            "uncertainty": _summary(facts),
         }
     )
+
+
+def _summary(facts: RunFacts) -> dict[str, Any] | None:
+    """Sum uncertainty up, per slice of each display axis."""
+    if facts.doubts is None:
+        return None
+    planes, *others = (sums / 255 for sums in facts.doubts)
+    plan = facts.plan
+    points = math.prod(end - first for first, end in plan.part)
+    slices: list[Any] = []
+    if plan.axis is not None:
+        slices = [*others]
+        slices.insert(plan.axis, planes)
+    return {
+        "mean": round(float(planes.sum()) / points, 6),
+        "slices": [[round(float(x), 2) for x in axis] for axis in slices],
+    }

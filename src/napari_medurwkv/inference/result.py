@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.checkpoints import ClassInfo
     from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.inference.probabilities import Probabilities
+    from napari_medurwkv.inference.uncertainty import Uncertainty
     from napari_medurwkv.provenance import RunRecord
 
 __all__ = ["Progress", "Segmentation"]
@@ -57,6 +59,10 @@ class Segmentation:
         Windows done, as a part of all windows.
     record : RunRecord
         How the mask was made.
+    probabilities : Probabilities or None
+        Where they were to be kept, and the run is complete.
+    uncertainty : Uncertainty or None
+        Where it was asked for.
     """
 
     labels: NDArray[Any]
@@ -66,3 +72,5 @@ class Segmentation:
     complete: bool
     fraction: float
     record: RunRecord
+    probabilities: Probabilities | None = None
+    uncertainty: Uncertainty | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,26 +11,37 @@ import torch
 from napari_medurwkv.errors import DeviceError
 from napari_medurwkv.inference.ahead import Ahead
 from napari_medurwkv.inference.decide import Decision
+from napari_medurwkv.inference.instances import ObjectNumbers
 from napari_medurwkv.inference.intensity import fit_intensity
+from napari_medurwkv.inference.keep import (
+    ChannelPlanes,
+    ProbabilityTap,
+    TappedWriter,
+    UncertaintyTap,
+)
 from napari_medurwkv.inference.result import Progress
-from napari_medurwkv.inference.ring import Ring, add_window
+from napari_medurwkv.inference.ring import Ring, add_window, refuse_unless
 from napari_medurwkv.inference.sinks import InstanceWriter, LabelWriter, MaskPlanes
 from napari_medurwkv.inference.slices import bands_of_plane, windows_of_band
 from napari_medurwkv.inference.streams import Streams
+from napari_medurwkv.inference.views import MeanWriter, ViewSums, ViewWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_medurwkv.checkpoints import Model
+    from napari_medurwkv.inference.keep import Tap
     from napari_medurwkv.inference.plan import Plan
     from napari_medurwkv.inference.predictor import Predictor
-    from napari_medurwkv.inference.sinks import Region
+    from napari_medurwkv.inference.sinks import Region, Writer
     from napari_medurwkv.inference.slices import Source
     from napari_medurwkv.io import Image
 
-__all__ = ["Run"]
+__all__ = ["Extras", "Run"]
 
 Window = tuple[int, int, int, "Tensor"]
 """Plane, row position, column position, network input."""
@@ -39,13 +51,33 @@ class _CancelledEarlyError(Exception):
     """Cancelled before the first window."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a run leaves besides the mask.
+
+    Attributes
+    ----------
+    probabilities : ndarray of uint8 or None
+        Of `write_probabilities`, to be filled.
+    uncertainty : array-like of uint8 or None
+        Shape (measures, *display shape), to be filled.
+    disagreement : bool
+        Whether the predictor gives one more channel, which is the second measure.
+    """
+
+    probabilities: NDArray[np.uint8] | None = None
+    uncertainty: Any = None
+    disagreement: bool = False
+
+
 class Run:
-    """Computes the windows of a plan.
+    """Computes the windows of one or more plans.
 
     Parameters
     ----------
-    plan : Plan
-        What there is to do.
+    plans : sequence of Plan
+        What there is to do: the views whose scores are averaged. The mask grows with
+        the last one.
     labels : array-like
         The mask, in display order.
     model : Model
@@ -59,11 +91,16 @@ class Run:
     ----------
     done : int
         Windows computed so far.
+    windows : int
+        Windows in all.
+    doubts : tuple of ndarray of int64 or None
+        Where uncertainty was asked for: per plane, row and column of the last plan, its
+        steps added up.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plans: Sequence[Plan],
         labels: Any,
         model: Model,
         clock: float,
@@ -71,16 +108,26 @@ class Run:
         cancel: Callable[[], bool] | None,
     ) -> None:
         self.done = 0
-        self._plan = plan
+        self.windows = sum(plan.windows for plan in plans)
+        self.doubts: tuple[NDArray[np.int64], ...] | None = None
+        self._plans = tuple(plans)
+        self._plan = plans[-1]
         self._labels = labels
         self._model = model
         self._clock = clock
         self._progress = progress
         self._cancel = cancel or (lambda: False)
 
-    def work(self, image: Image, predictor: Predictor, instances: bool) -> bool:
+    def work(
+        self,
+        image: Image,
+        predictor: Predictor,
+        instances: bool,
+        extras: Extras | None = None,
+    ) -> bool:
         """Compute all windows; return whether none is missing."""
         card, plan = self._model.card, self._plan
+        extras = extras or Extras()
         try:
             scale = fit_intensity(
                 card.intensity,
@@ -90,22 +137,54 @@ class Run:
             )
         except _CancelledEarlyError:
             return False
-        source = plan.source(image, card, scale)
-        decision = Decision(card, interpolated=plan.resampled, inside=instances)
-        ring = Ring(plan.grid, len(card.output_values))
-        writer = self._writer(decision, instances, ring)
+        fused = len(self._plans) > 1
+        decision = Decision(
+            card,
+            interpolated=fused or plan.resampled,
+            inside=instances,
+            disagreement=extras.disagreement,
+        )
+        sums = None
+        if fused:
+            shape = tuple(end - first for first, end in plan.display_part)
+            sums = ViewSums(decision.channels, shape, len(self._plans))
+        for view in self._plans:
+            outputs = len(card.output_values) + extras.disagreement
+            ring = Ring(view.grid, outputs)
+            writer: Writer
+            if sums is not None and view is not plan:
+                writer = ViewWriter(sums, view)
+            else:
+                writer = self._writer(decision, instances, ring, extras)
+                if sums is not None:
+                    writer = MeanWriter(sums, plan, writer)
+            source = view.source(image, card, scale)
+            if not self._look(view, source, ring, decision, writer, predictor):
+                return False
+        return True
+
+    def _look(
+        self,
+        plan: Plan,
+        source: Source,
+        ring: Ring,
+        decision: Decision,
+        writer: Writer,
+        predictor: Predictor,
+    ) -> bool:
+        """Compute the windows of one view; return whether none is missing."""
+        before = self.done
         sink = plan.sink(writer)
         values = decision.direct if plan.whole and not plan.resampled else None
         streams = Streams(predictor.device)
-
-        bands: Iterable[tuple[int, int, Tensor]] = self._bands(source, False)
+        bands: Iterable[tuple[int, int, Tensor]] = _bands(plan, source, False)
         ahead: Ahead[tuple[int, int, Tensor]] | None = None
         if predictor.device.startswith("cuda"):
             # The GPU does not wait for rows to be read and scaled.
-            bands = ahead = Ahead(self._bands(source, True))
+            bands = ahead = Ahead(_bands(plan, source, True))
         try:
             with torch.inference_mode():
-                windows = self._windows(bands, predictor, streams)
+                windows = _windows(plan, bands, predictor, streams)
                 for batch in self._batches(windows, predictor):
                     logits = predictor([window for *_, window in batch])
                     with streams.beside(logits):
@@ -128,6 +207,9 @@ class Run:
                                 final = sink.put(plane, *ready, scores)
                             self.done += 1
                             self._tell(final)
+                final = writer.finish()
+                # On a GPU, a view that is only added up has not been asked yet.
+                refuse_unless(bool(ring.sound))
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 "The GPU ran out of memory beside the network; close other programs "
@@ -136,40 +218,31 @@ class Run:
         finally:
             if ahead is not None:
                 ahead.close()
-        final = writer.finish()
         if final:
             self._tell(final)
-        return self.done == plan.windows
+        return self.done - before == plan.windows
 
     def _writer(
-        self, decision: Decision, instances: bool, ring: Ring
-    ) -> LabelWriter | InstanceWriter:
+        self, decision: Decision, instances: bool, ring: Ring, extras: Extras
+    ) -> Writer:
         plan = self._plan
         out = MaskPlanes(self._labels, plan.axis, plan.part[1], plan.part[2])
         recipe = self._model.card.instances
+        writer: Writer
         if instances and recipe is not None:
-            return InstanceWriter(out, decision, recipe, lambda: ring.sound)
-        return LabelWriter(out, decision, lambda: ring.sound)
-
-    def _bands(self, source: Source, pinned: bool) -> Iterator[tuple[int, int, Tensor]]:
-        plan = self._plan
-        for plane in plan.planes:
-            for row, band in bands_of_plane(
-                source, plane, plan.grid, origin=plan.origin, pinned=pinned
-            ):
-                yield plane, row, band
-
-    def _windows(
-        self,
-        bands: Iterable[tuple[int, int, Tensor]],
-        predictor: Predictor,
-        streams: Streams,
-    ) -> Iterator[Window]:
-        for plane, row, rows in bands:
-            # Once for all windows of the band, to where the network is now.
-            band = streams.bring(rows, predictor.device)
-            for column, window in windows_of_band(band, self._plan.grid):
-                yield plane, row, column, window
+            numbers = ObjectNumbers(recipe, linked=plan.volume)
+            writer = InstanceWriter(out, decision, numbers, lambda: ring.sound)
+        else:
+            writer = LabelWriter(out, decision, lambda: ring.sound)
+        taps: list[Tap] = []
+        if extras.probabilities is not None:
+            planes = ChannelPlanes(extras.probabilities, plan, whole=False)
+            taps.append(ProbabilityTap(planes, decision))
+        if extras.uncertainty is not None:
+            doubts = UncertaintyTap(extras.uncertainty, plan, decision)
+            self.doubts = doubts.sums
+            taps.append(doubts)
+        return TappedWriter(writer, taps) if taps else writer
 
     def _batches(
         self, windows: Iterator[Window], predictor: Predictor
@@ -199,4 +272,27 @@ class Run:
         seconds = time.perf_counter() - self._clock
         regions = [self._plan.display_region(r) for r in final]
         for region in regions or (None,):
-            self._progress(Progress(self.done, self._plan.windows, region, seconds))
+            self._progress(Progress(self.done, self.windows, region, seconds))
+
+
+def _bands(
+    plan: Plan, source: Source, pinned: bool
+) -> Iterator[tuple[int, int, Tensor]]:
+    for plane in plan.planes:
+        for row, band in bands_of_plane(
+            source, plane, plan.grid, origin=plan.origin, pinned=pinned
+        ):
+            yield plane, row, band
+
+
+def _windows(
+    plan: Plan,
+    bands: Iterable[tuple[int, int, Tensor]],
+    predictor: Predictor,
+    streams: Streams,
+) -> Iterator[Window]:
+    for plane, row, rows in bands:
+        # Once for all windows of the band, to where the network is now.
+        band = streams.bring(rows, predictor.device)
+        for column, window in windows_of_band(band, plan.grid):
+            yield plane, row, column, window

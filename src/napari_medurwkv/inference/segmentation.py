@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 import time
+import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +23,19 @@ from napari_medurwkv.inference.checks import check_image, check_out
 from napari_medurwkv.inference.decide import label_dtype
 from napari_medurwkv.inference.device import choose_device
 from napari_medurwkv.inference.foresight import refuse_what_cannot_fit
-from napari_medurwkv.inference.plan import make_plan
+from napari_medurwkv.inference.keep import disagreement
+from napari_medurwkv.inference.plan import make_plan, make_rule
 from napari_medurwkv.inference.predictor import MIRRORED, Predictor, evaluating
+from napari_medurwkv.inference.probabilities import (
+    Probabilities,
+    new_cache_path,
+    write_probabilities,
+)
 from napari_medurwkv.inference.record import RunFacts, make_record
 from napari_medurwkv.inference.result import Progress, Segmentation
-from napari_medurwkv.inference.run import Run
+from napari_medurwkv.inference.run import Extras, Run
+from napari_medurwkv.inference.uncertainty import Uncertainty
+from napari_medurwkv.inference.view_names import view_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +59,9 @@ def segment(
     tta: bool = False,
     frame: int | None = None,
     region: tuple[slice, ...] | None = None,
+    views: Sequence[str | int] | None = None,
+    keep_probabilities: bool | str | Path = False,
+    uncertainty: Any = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
     keep_partial: bool = False,
@@ -82,6 +96,16 @@ def segment(
         Part of the image, one slice per display axis. The mask is there what it is
         without `region`, but only the windows that reach into it are computed; the
         rest of the mask is 0.
+    views : sequence of str or int, optional
+        3D cards: how slices are cut, "axial", "coronal", "sagittal" or display axes;
+        the probabilities of several views are averaged. The card's by default.
+    keep_probabilities : bool, str or Path
+        Keep the probabilities in a file, from which the mask can be decided again (see
+        `redecide`). True: in the user's cache folder, as long as the result lives. A
+        path: there, for good.
+    uncertainty : bool or array-like of uint8
+        Whether the result says how unsure the network was; an array of shape (1 or,
+        with `tta`, 2, *display shape) is filled.
     progress : callable, optional
         Called with a `Progress` after each window.
     cancel : callable, optional
@@ -122,46 +146,76 @@ def segment(
             "a model that can."
         )
     chosen_overlap = card.overlap if overlap is None else overlap
-    plan = make_plan(picture.geometry, card, chosen_overlap, region)
+    axes = view_axes(views, card)
+    plans = [
+        make_plan(picture.geometry, card, chosen_overlap, region, axis)
+        for axis in axes or (None,)
+    ]
     choice = choose_device(device)
-    refuse_what_cannot_fit(
-        plan, loaded, device=choice.device, instances=instances, mask=out is None
-    )
+    for plan in plans:
+        refuse_what_cannot_fit(
+            plan, loaded, device=choice.device, instances=instances, mask=out is None
+        )
     shape = tuple(picture.geometry.display_shape)
     dtype = np.dtype(np.int32) if instances else label_dtype(card)
     labels = np.zeros(shape, dtype) if out is None else check_out(out, shape, dtype)
     if out is not None:
         labels[...] = 0
+    doubts = _uncertainty_array(uncertainty, shape, tta)
 
-    run = Run(plan, labels, loaded, clock, progress, cancel)
+    run = Run(plans, labels, loaded, clock, progress, cancel)
+    run_id = uuid.uuid4().hex
     describe = _Describing(picture, at_once=choice.device.startswith("cuda"))
-    with evaluating(loaded.network):
+    with contextlib.ExitStack() as stack:
+        kept, path = None, None
+        if keep_probabilities:
+            path = _probabilities_path(keep_probabilities)
+            rule = make_rule(run_id, plans[-1], card, shape, instances=instances)
+            kept = stack.enter_context(write_probabilities(path, rule))
+        stack.enter_context(evaluating(loaded.network))
+        spread = None
+        if tta and doubts is not None:
+            spread = partial(disagreement, softmax=card.activation == "softmax")
         predictor = Predictor(
             loaded.network,
             choice,
             len(card.output_values),
             MIRRORED if tta else ((),),
-            expected=plan.windows,
+            expected=run.windows,
+            spread=spread,
         )
-        complete = run.work(picture, predictor, instances)
-    if not complete and not keep_partial:
-        raise CancelledError(
-            f"The segmentation was cancelled after {run.done} of {plan.windows} "
-            "windows."
+        extras = Extras(kept, doubts, disagreement=spread is not None)
+        complete = run.work(picture, predictor, instances, extras)
+        if not complete and not keep_partial:
+            raise CancelledError(
+                f"The segmentation was cancelled after {run.done} of {run.windows} "
+                "windows."
+            )
+        del extras, kept
+    probabilities = None
+    if path is not None and not complete:
+        path.unlink()  # what is missing would pass for background
+    elif path is not None:
+        probabilities = Probabilities(
+            path, run_id, temporary=keep_probabilities is True
         )
     facts = RunFacts(
+        run_id=run_id,
         input=describe.result(),
         model=loaded,
-        plan=plan,
+        plan=plans[-1],
+        axes=axes,
+        windows=run.windows,
         choice=choice,
         predictor=predictor,
         overlap=chosen_overlap,
         instances=instances,
         tta=tta,
         complete=complete,
-        fraction=run.done / plan.windows,
+        fraction=run.done / run.windows,
         started=started,
         seconds=time.perf_counter() - clock,
+        doubts=run.doubts,
     )
     return Segmentation(
         labels=labels,
@@ -171,7 +225,29 @@ def segment(
         complete=complete,
         fraction=facts.fraction,
         record=make_record(facts),
+        probabilities=probabilities,
+        uncertainty=None
+        if doubts is None
+        else Uncertainty(doubts[0], doubts[1] if tta else None),
     )
+
+
+def _uncertainty_array(wanted: Any, shape: tuple[int, ...], tta: bool) -> Any:
+    """Return what uncertainty is written into; None where nobody wants it."""
+    if wanted is None or wanted is False:
+        return None
+    full = (2 if tta else 1, *shape)
+    if wanted is True:
+        return np.zeros(full, np.uint8)
+    array = check_out(wanted, full, np.dtype(np.uint8))
+    array[...] = 0
+    return array
+
+
+def _probabilities_path(wanted: bool | str | Path) -> Path:
+    if isinstance(wanted, bool):
+        return new_cache_path()
+    return Path(wanted)
 
 
 class _Describing:

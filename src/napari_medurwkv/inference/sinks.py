@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from napari_medurwkv.inference.instances import separate_objects
 from napari_medurwkv.inference.pending import Pending
 from napari_medurwkv.inference.resample import resample
 from napari_medurwkv.inference.ring import refuse_unless
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_medurwkv.checkpoints import InstanceRecipe
     from napari_medurwkv.inference.decide import Decision
+    from napari_medurwkv.inference.instances import ObjectNumbers
     from napari_medurwkv.inference.resample import Taps
 
 __all__ = [
@@ -156,7 +155,7 @@ class InstanceWriter:
 
     Of each plane only the foreground and, in 255 steps, the interior probability are
     kept until its last row has come: two bytes per pixel. Numbers go on from plane to
-    plane; an object is not followed from one plane to the next.
+    plane.
 
     Parameters
     ----------
@@ -164,8 +163,8 @@ class InstanceWriter:
         The mask, of int32.
     decision : Decision
         How scores become foreground and interior.
-    recipe : InstanceRecipe
-        How objects are told apart.
+    numbers : ObjectNumbers
+        Tells objects apart.
     sound : callable
         As for `LabelWriter`.
     """
@@ -174,19 +173,18 @@ class InstanceWriter:
         self,
         out: MaskPlanes,
         decision: Decision,
-        recipe: InstanceRecipe,
+        numbers: ObjectNumbers,
         sound: Callable[[], Tensor],
     ) -> None:
         self._sound = sound
         self._out = out
         self._decision = decision
-        self._recipe = recipe
+        self._numbers = numbers
         shape = out.shape[1:]
         self._foreground = np.zeros(shape, bool)
         self._inside = np.zeros(shape, np.uint8)
         self._plane = 0
         self._rows = 0
-        self._objects = 0
 
     def write(self, plane: int, first: int, end: int, scores: Tensor) -> list[Region]:
         """Take rows of one plane; with its last row, the plane is final."""
@@ -201,12 +199,7 @@ class InstanceWriter:
         if not self._rows:
             return []
         rows, self._rows = self._rows, 0
-        objects = separate_objects(
-            self._foreground[:rows], self._inside[:rows], self._recipe
-        )
-        count = int(objects.max(initial=0))
-        objects[objects > 0] += self._objects
-        self._objects += count
+        objects = self._numbers.number(self._foreground[:rows], self._inside[:rows])
         self._out.put(self._plane, 0, rows, objects)
         return [Region(self._plane, 0, rows)]
 
