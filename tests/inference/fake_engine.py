@@ -16,8 +16,10 @@ from napari_medurwkv.checkpoints import ClassInfo
 from napari_medurwkv.errors import CancelledError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation, serve
 from napari_medurwkv.inference.forecast import Foresight
+from napari_medurwkv.inference.probabilities import Rule, write_probabilities
 from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
 
+RUN_ID = "a" * 32
 CLASSES = (
     ClassInfo(value=0, name="background", color="#000000"),
     ClassInfo(value=1, name="bright", color="#ff0000"),
@@ -36,6 +38,10 @@ def segment(
     keep_partial,
     out,
     region=None,
+    tta=False,
+    views=None,
+    keep_probabilities=False,
+    uncertainty=None,
 ):
     """Mark what is above 0; of a region, its planes."""
     assert keep_partial
@@ -57,6 +63,14 @@ def segment(
         progress(Progress(done, count, final, 0.5))
         if done == count // 2 and model in DEATHS:
             os.kill(os.getpid(), DEATHS[model])
+    if uncertainty is not None:
+        uncertainty[...] = 3 + tta
+    if keep_probabilities and done == count:
+        box = tuple((0, n) for n in out.shape)
+        rule = Rule(RUN_ID, out.shape, box, (0, 1), "softmax", 0.5, 0, False)
+        with write_probabilities(Path(keep_probabilities), rule) as array:
+            array[1] = out * 255
+            array[0] = 255 - array[1]
     return Segmentation(
         out,
         image.geometry,
@@ -83,6 +97,7 @@ def misbehave(model):
 def record(image, device, fraction):
     return RunRecord.model_validate(
         {
+            "run_id": RUN_ID,
             "software": SoftwareRecord.here(),
             "model": {
                 "name": "fake",

@@ -26,9 +26,10 @@ from napari_medurwkv.errors import (
     ImageError,
     OutputError,
 )
-from napari_medurwkv.inference import segment, serve
+from napari_medurwkv.inference import probabilities, segment, serve
 from napari_medurwkv.inference.client import EngineClient
 from napari_medurwkv.inference.engine_protocol import EngineError
+from napari_medurwkv.inference.further import Further
 from napari_medurwkv.io import image_from_array
 from napari_medurwkv.models import create_model
 
@@ -432,7 +433,7 @@ def test_close_ends_the_child_and_the_run(image):
 
 PARENT = """
 import os, sys, time
-from napari_medurwkv.inference import segment, serve
+from napari_medurwkv.inference import probabilities, segment, serve
 from napari_medurwkv.inference.client import EngineClient
 client = EngineClient(command=sys.argv[2:])
 client.device_report()
@@ -562,3 +563,85 @@ def test_the_real_engine_foresees(real, tiny_checkpoint):
     part = (slice(0, 10), slice(0, 10))
     fewer = real.foresee(image.geometry, np.uint8, tiny_checkpoint, region=part)
     assert fewer.windows == 1
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(probabilities, "cache_folder", lambda: folder)
+    return folder
+
+
+def test_probabilities_and_uncertainty_come_with_the_result(client, image, cache):
+    result = client.segment(
+        image,
+        "fine",
+        out=labels_for(image),
+        further=Further(tta=True, keep_probabilities=True, uncertainty=True),
+    )
+    kept = result.probabilities
+    np.testing.assert_array_equal(kept.array[1], result.labels * 255)
+    assert (result.uncertainty.entropy == 4).all()
+    assert result.uncertainty.disagreement.shape == image.array.shape
+    path = kept.path
+    assert path.parent == cache
+    assert path.name.startswith(f"{os.getpid()}-")
+    del result, kept
+    assert not path.exists()
+
+
+def test_what_was_not_asked_for_does_not_come(client, image, cache):
+    result = client.segment(image, "fine", out=labels_for(image))
+    assert result.probabilities is None
+    assert result.uncertainty is None
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("model", ["crash", "refuses"])
+def test_a_failed_run_leaves_no_probabilities(model, image, cache):
+    with closing(EngineClient(command=FAKE)) as own:
+        with pytest.raises((EngineError, ImageError)):
+            own.segment(
+                image,
+                model,
+                out=labels_for(image),
+                further=Further(keep_probabilities=True),
+            )
+        assert list(cache.iterdir()) == []
+
+
+def test_a_cancelled_run_has_no_probabilities(image, cache):
+    with closing(EngineClient(command=FAKE)) as own:
+        result = own.segment(
+            image,
+            "slow",
+            out=labels_for(image),
+            further=Further(keep_probabilities=True, uncertainty=True),
+            on_progress=lambda progress: progress.done == 3 and own.cancel(),
+        )
+    assert not result.complete
+    assert result.probabilities is None
+    assert list(cache.iterdir()) == []
+
+
+def test_the_real_engine_keeps_what_segment_keeps(real, tiny_checkpoint, image, cache):
+    further = Further(tta=True, keep_probabilities=True, uncertainty=True)
+    result = real.segment(
+        image, tiny_checkpoint, out=labels_for(image), device="cpu", further=further
+    )
+    here = segment(
+        image,
+        tiny_checkpoint,
+        device="cpu",
+        tta=True,
+        keep_probabilities=True,
+        uncertainty=True,
+    )
+    assert result.record.parameters["tta"]
+    assert result.record.run_id == result.probabilities.rule.run_id
+    steps = result.probabilities.array.astype(int) - here.probabilities.array
+    assert abs(steps).max() <= 1
+    for name in ("entropy", "disagreement"):
+        mine = getattr(here.uncertainty, name).astype(int)
+        assert abs(mine - getattr(result.uncertainty, name)).max() <= 1
+    assert result.record.uncertainty.slices

@@ -48,6 +48,9 @@ from napari_medurwkv.inference.engine_run import (
     orphan_answer,
 )
 from napari_medurwkv.inference.forecast import Foresight
+from napari_medurwkv.inference.further import Further
+from napari_medurwkv.inference.probabilities import leave_nothing, new_cache_path
+from napari_medurwkv.inference.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -201,6 +204,7 @@ class EngineClient:
         overlap: float | None = None,
         instances: bool = False,
         region: tuple[slice, ...] | None = None,
+        further: Further | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_region: Callable[[tuple[slice, ...]], None] | None = None,
     ) -> Segmentation:
@@ -216,6 +220,9 @@ class EngineClient:
             Labels in display order, of an integer type; filled region by region.
         device, overlap, instances, region
             As for `napari_medurwkv.segment`.
+        further : Further, optional
+            Views, mirror images, probabilities, uncertainty; none by default. Kept
+            probabilities go with the result.
         on_progress : callable, optional
             Called in this thread after every window.
         on_region : callable, optional
@@ -242,6 +249,7 @@ class EngineClient:
                 f"The labels have the shape {out.shape}, the image "
                 f"{image.geometry.display_shape}; make them equal."
             )
+        further = further or Further()
         request = segment_request(
             image,
             model,
@@ -249,18 +257,23 @@ class EngineClient:
             overlap=overlap,
             instances=instances,
             region=region,
+            further=further,
         )
         listener = Listener(out, on_progress, on_region)
-        with self._begin() as run:
+        kept = new_cache_path() if further.keep_probabilities else None
+        request["probabilities"] = None if kept is None else str(kept)
+        with self._begin() as run, leave_nothing(kept) as stays:
             try:
-                answer = self._carry_out(run, request, image, listener)
+                answer = self._carry_out(run, request, image, listener, further)
             except AbandonedError:
                 answer = None
             except EngineEndedError:
                 raise self._death(run) from None
-        if answer is None:
-            raise CancelledError("The segmentation was cancelled.")
-        return take_result(answer, image, out)
+            if answer is None:
+                raise CancelledError("The segmentation was cancelled.")
+            result = take_result(answer, image, out, kept)
+            stays.append(result.probabilities)
+        return result
 
     def cancel(self, *, keep_partial: bool = True) -> None:
         """Stop the run under way within one window; does nothing without one.
@@ -316,7 +329,12 @@ class EngineClient:
             )
 
     def _carry_out(
-        self, run: Run, request: Message, image: Image, listener: Listener
+        self,
+        run: Run,
+        request: Message,
+        image: Image,
+        listener: Listener,
+        further: Further,
     ) -> Message:
         """Hand the image over, start the work and follow it to its end."""
         with self._lock:
@@ -325,12 +343,17 @@ class EngineClient:
         if folder is None:
             raise EngineError(CLOSED)
         out = listener.out
-        with exchanged_files(folder, run.number) as (image_path, labels_path):
+        with exchanged_files(folder, run.number) as paths:
+            image_path, labels_path, doubts_path = paths
             if not write_image(image_path, image.array, lambda: run.cancelled):
                 raise AbandonedError
             write_zeros(labels_path, out.shape, out.dtype)
             request["image"]["path"] = str(image_path)
             request["labels"] = str(labels_path)
+            if further.uncertainty:
+                measures = 2 if further.tta else 1
+                write_zeros(doubts_path, (measures, *out.shape), np.dtype(np.uint8))
+                request["uncertainty"] = str(doubts_path)
             listener.labels = map_array(labels_path, "r")
             try:
                 answer = self._converse(run, request, listener)
@@ -341,6 +364,11 @@ class EngineClient:
                 return orphan_answer(run, request, copy)
             finally:
                 listener.labels = None  # Windows cannot remove a mapped file
+            if further.uncertainty:
+                doubts = np.load(doubts_path, allow_pickle=False)
+                answer["uncertainty"] = Uncertainty(
+                    doubts[0], doubts[1] if further.tta else None
+                )
         if run.cancelled and not run.keep_partial:
             raise AbandonedError
         return answer

@@ -75,9 +75,15 @@ class EngineHost:
 
 
 @contextlib.contextmanager
-def exchanged_files(folder: Path, number: int) -> Iterator[tuple[Path, Path]]:
-    """Name the files of one run, for image and labels, and remove them afterwards."""
-    paths = folder / f"image-{number}.npy", folder / f"labels-{number}.npy"
+def exchanged_files(folder: Path, number: int) -> Iterator[tuple[Path, Path, Path]]:
+    """Name the files of one run, and remove them afterwards.
+
+    They are for image, labels and uncertainty.
+    """
+    image, labels, doubts = (
+        folder / f"{what}-{number}.npy" for what in ("image", "labels", "uncertainty")
+    )
+    paths = image, labels, doubts
     try:
         yield paths
     finally:

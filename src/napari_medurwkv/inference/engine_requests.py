@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medurwkv.geometry import Geometry
+    from napari_medurwkv.inference.further import Further
     from napari_medurwkv.io import Image
 
 __all__ = ["DeviceReport", "foresee_request", "segment_request", "take_result"]
@@ -57,12 +58,13 @@ def segment_request(
     overlap: float | None,
     instances: bool,
     region: Region | None,
+    further: Further,
 ) -> Message:
     """Ask for a mask; where the arrays lie is still to be added.
 
     Parameters
     ----------
-    image, model, device, overlap, instances, region
+    image, model, device, overlap, instances, region, further
         As for `EngineClient.segment`.
     """
     shape = tuple(image.geometry.display_shape)
@@ -79,6 +81,11 @@ def segment_request(
         "overlap": overlap,
         "instances": instances,
         "region": region and encode_region(region, shape),
+        "tta": further.tta,
+        "views": further.views,
+        # Paths, where they are wanted.
+        "probabilities": None,
+        "uncertainty": None,
     }
 
 
@@ -112,7 +119,12 @@ def foresee_request(
     }
 
 
-def take_result(answer: Message, image: Image, out: NDArray[Any]) -> Segmentation:
+def take_result(
+    answer: Message,
+    image: Image,
+    out: NDArray[Any],
+    probabilities: Path | None = None,
+) -> Segmentation:
     """Make a result of the answer to `segment_request`.
 
     Parameters
@@ -123,10 +135,17 @@ def take_result(answer: Message, image: Image, out: NDArray[Any]) -> Segmentatio
         What was segmented.
     out : ndarray
         The mask.
+    probabilities : Path, optional
+        Where the engine was to keep them; they are the result's from now on.
     """
     from napari_medurwkv.checkpoints import ClassInfo
+    from napari_medurwkv.inference.probabilities import Probabilities
     from napari_medurwkv.provenance import RunRecord
 
+    record = RunRecord.model_validate(answer["record"])
+    kept = None
+    if probabilities is not None and answer["complete"]:
+        kept = Probabilities(probabilities, record.run_id, temporary=True)
     return Segmentation(
         labels=out,
         geometry=image.geometry,
@@ -134,7 +153,9 @@ def take_result(answer: Message, image: Image, out: NDArray[Any]) -> Segmentatio
         instances=answer["instances"],
         complete=answer["complete"],
         fraction=answer["fraction"],
-        record=RunRecord.model_validate(answer["record"]),
+        record=record,
+        probabilities=kept,
+        uncertainty=answer.get("uncertainty"),
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Probabilities",
     "Rule",
     "cache_folder",
+    "leave_nothing",
     "new_cache_path",
     "take_room",
     "write_probabilities",
@@ -263,6 +264,28 @@ def write_probabilities(path: Path, rule: Rule) -> Iterator[NDArray[np.uint8]]:
         del array
         _unlink(path)
         raise
+
+
+@contextlib.contextmanager
+def leave_nothing(path: Path | None) -> Iterator[list[Probabilities | None]]:
+    """Remove a file that another process was to write, unless somebody took it.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None where there is none.
+
+    Yields
+    ------
+    list
+        Whoever takes the file over adds it here.
+    """
+    taken: list[Probabilities | None] = []
+    try:
+        yield taken
+    finally:
+        if path is not None and not any(taken):
+            _unlink(path)
 
 
 def _map(path: Path, rule: Rule, mode: Literal["r", "r+"]) -> NDArray[np.uint8]:

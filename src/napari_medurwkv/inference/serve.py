@@ -201,6 +201,7 @@ class Server:
             notes=tuple(sent["notes"]),
         )
         labels = map_array(request["labels"], "r+")
+        doubts = request["uncertainty"] and map_array(request["uncertainty"], "r+")
 
         def tell(progress: Any) -> None:
             region = progress.region
@@ -222,6 +223,10 @@ class Server:
             overlap=request["overlap"],
             instances=request["instances"],
             region=request["region"] and decode_region(request["region"]),
+            tta=request["tta"],
+            views=request["views"],
+            keep_probabilities=request["probabilities"] or False,
+            uncertainty=doubts,
             progress=tell,
             cancel=lambda: number in self._cancelled,
             keep_partial=True,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference import Progress, Segmentation
     from napari_medurwkv.inference.client import DeviceReport
     from napari_medurwkv.inference.forecast import Foresight
+    from napari_medurwkv.inference.further import Further
     from napari_medurwkv.io import Image
 
 __all__ = ["Engine", "acquire_engine", "release_engine"]
@@ -49,6 +50,7 @@ class Engine(Protocol):
         overlap: float | None = ...,
         instances: bool = ...,
         region: tuple[slice, ...] | None = ...,
+        further: Further | None = ...,
         on_progress: Callable[[Progress], None] | None = ...,
         on_region: Callable[[tuple[slice, ...]], None] | None = ...,
     ) -> Segmentation:
