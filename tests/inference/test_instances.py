@@ -89,6 +89,38 @@ def test_objects_below_the_smallest_go():
     assert objects.max() == 1
 
 
+def test_a_weak_bridge_is_cut_at_a_higher_level_and_a_faint_object_stays():
+    foreground, inside, owner = _discs([(30, 30), (30, 52), (60, 80)])
+    bridge = np.zeros_like(foreground)
+    bridge[28:33, 35:48] = True
+    foreground |= bridge
+    inside[bridge] = np.maximum(inside[bridge], 150)
+    faint = owner == 2
+    inside[faint] = inside[faint] // 2 + 20 * (inside[faint] > 0)
+    joined = separate_objects(foreground, inside, _recipe(min_area=20))
+    assert joined.max() == 2
+    levels = _recipe(min_area=20, split_levels=(0.7, 0.9))
+    objects = separate_objects(foreground, inside, levels)
+    assert objects.max() == 3
+    assert len({objects[30, 30], objects[30, 52], objects[60, 80]}) == 3
+    np.testing.assert_array_equal(objects > 0, joined > 0)
+
+
+def test_a_seed_that_only_shrinks_is_kept_whole():
+    foreground, inside, _ = _discs([(30, 30)])
+    levels = _recipe(split_levels=(0.6, 0.8, 0.95))
+    np.testing.assert_array_equal(
+        separate_objects(foreground, inside, levels),
+        separate_objects(foreground, inside, _recipe()),
+    )
+
+
+@pytest.mark.parametrize("levels", [(0.4,), (0.9, 0.7), (1.0,)])
+def test_split_levels_rise(levels):
+    with pytest.raises(ValueError, match="split_levels have to rise"):
+        _recipe(split_levels=levels)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (0, 5), (7, 3)])
 def test_nothing_is_nothing(shape):
     objects = separate_objects(

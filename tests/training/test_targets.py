@@ -57,3 +57,21 @@ def test_wild_numbers_mean_the_same_objects() -> None:
     labels[1:6, 1:6], labels[6:11, 1:6] = 1, 2
     wild = np.where(labels > 0, labels * 10**9, 0)
     np.testing.assert_array_equal(boundary_target(wild), boundary_target(labels))
+
+
+def test_the_rim_is_wider_where_objects_touch() -> None:
+    labels = np.zeros((9, 24), np.int32)
+    labels[:, 2:12], labels[:, 12:22] = 1, 2
+    target = boundary_target(labels, rim=1, contact_rim=4)
+    side = [0, 0, 2, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+    np.testing.assert_array_equal(target, np.tile([*side, *side[::-1]], (9, 1)))
+
+
+def test_an_object_beside_another_keeps_an_inside() -> None:
+    labels = np.zeros((12, 20), np.int32)
+    labels[3:8, 2:6], labels[1:11, 6:18] = 1, 2
+    narrow = boundary_target(labels, rim=1)
+    wide = boundary_target(labels, rim=1, contact_rim=6)
+    small = labels == 1
+    np.testing.assert_array_equal(wide[small], narrow[small])
+    assert (wide == 1).sum() < (narrow == 1).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime  # noqa: TC003 (pydantic needs it when the program runs)
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -179,9 +180,26 @@ class InstanceRecipe(_Schema):
         title="Seed threshold",
         description="On the inside probability.",
     )
+    split_levels: tuple[float, ...] = Field(
+        (),
+        title="Split levels",
+        description=(
+            "Rising inside probabilities, all above the seed threshold. A seed that "
+            "falls apart above one of them becomes its parts."
+        ),
+    )
     min_area: int = Field(
         0, ge=0, title="Smallest object", description="In pixels; smaller ones go."
     )
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> Self:
+        levels = (self.seed_threshold, *self.split_levels, 1.0)
+        if any(low >= high for low, high in pairwise(levels)):
+            raise ValueError(
+                "split_levels have to rise from above seed_threshold to below 1"
+            )
+        return self
 
 
 class DataSource(_Schema):

@@ -239,6 +239,11 @@ class TrainConfig(_Settings):
     rim: int = Field(
         default=2, ge=1, description="Width of the boundary class in pixels."
     )
+    contact_rim: int = Field(
+        default=0,
+        ge=0,
+        description="Its width where objects touch, if that is to be wider.",
+    )
     class_weights: tuple[float, ...] | None = Field(
         default=None, description="Of the cross-entropy, one per output."
     )

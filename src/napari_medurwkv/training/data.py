@@ -239,7 +239,7 @@ class CropStream(IterableDataset[dict[str, "Tensor"]]):
         )
         image = (self._changes(image, rng) - recipe.mean) / recipe.std
         if config.target == "instance-boundary":
-            target = boundary_target(labels.numpy(), config.rim)
+            target = boundary_target(labels.numpy(), config.rim, config.contact_rim)
         else:
             target = semantic_target(labels.numpy(), self._card.output_values)
         return {"image": image, "target": torch.from_numpy(target)}

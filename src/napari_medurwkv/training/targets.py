@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,23 @@ def _eroded(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     return np.where(edge, labels.dtype.type(0), labels)
 
 
-def boundary_target(labels: NDArray[np.integer], rim: int = 2) -> NDArray[np.int64]:
+def _near_others(labels: NDArray[np.integer], reach: int) -> NDArray[np.bool_]:
+    """Mark what lies within `reach` pixels (by diamonds) of another object's side."""
+    contact = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        lower = tuple(slice(None, -1) if a == axis else slice(None) for a in (0, 1))
+        upper = tuple(slice(1, None) if a == axis else slice(None) for a in (0, 1))
+        step = (labels[lower] != labels[upper]) & (labels[lower] * labels[upper] > 0)
+        contact[lower] |= step
+        contact[upper] |= step
+    if reach > 1 and contact.any():
+        contact = ndimage.binary_dilation(contact, iterations=reach - 1)
+    return contact
+
+
+def boundary_target(
+    labels: NDArray[np.integer], rim: int = 2, contact_rim: int = 0
+) -> NDArray[np.int64]:
     """Turn an object image into outside (0), inside (1) and boundary (2).
 
     The boundary is the inner rim of each object, `rim` pixels wide towards background
@@ -41,18 +58,22 @@ def boundary_target(labels: NDArray[np.integer], rim: int = 2) -> NDArray[np.int
         Object numbers; 0 is background.
     rim : int
         Width in pixels (4-neighbourhood).
+    contact_rim : int
+        Width where objects touch, if that shall be wider; an object that would lose
+        its interior keeps the narrower rim there too.
 
     Returns
     -------
     ndarray of int64, shape (H, W)
     """
-    current = labels
+    dense = labels
     # Sorting takes longer than all that follows: only for numbers too wild to count by.
     if not 0 <= labels.min() <= labels.max() < labels.size:
         _, dense = np.unique(labels, return_inverse=True)
-        current = dense.reshape(labels.shape)
+        dense = dense.reshape(labels.shape)
         if labels.min() > 0:
-            current = current + 1
+            dense = dense + 1
+    current = dense
     objects = int(current.max()) + 1
     inside = np.zeros(labels.shape, bool)
     alive = np.bincount(current.ravel(), minlength=objects) > 0
@@ -65,6 +86,11 @@ def boundary_target(labels: NDArray[np.integer], rim: int = 2) -> NDArray[np.int
         inside |= lost[current]
         alive, current = survives, thinner
     inside |= current > 0
+    if contact_rim > rim:
+        current = np.where(labels > 0, dense, 0)
+        left = inside & ~_near_others(current, contact_rim)
+        keeps = np.bincount(current[left], minlength=objects) > 0
+        inside = np.where(keeps[current], left, inside)
     return np.where(labels > 0, np.where(inside, INSIDE, BOUNDARY), OUTSIDE).astype(
         np.int64
     )
