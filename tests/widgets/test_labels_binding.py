@@ -189,6 +189,86 @@ def test_locked_classes_withstand_the_brush(layer, bound, qtbot):
     assert len(bound.mask.history) == 4  # lock and three strokes
 
 
+@pytest.fixture
+def locked(layer, bound):
+    one, two = CLASSES
+    bound.mask.change_classes("Lock", (one, LabelClass(2, two.name, two.color, True)))
+    before = layer.data.copy()
+
+    def intact():
+        np.testing.assert_array_equal(layer.data == 2, before == 2)
+
+    return intact
+
+
+def test_a_locked_class_is_never_seen_to_be_painted_over(layer, bound, locked):
+    """Not even between two moves of the mouse, before the stroke ends."""
+    stopped = []
+    bound.stopped.connect(lambda: stopped.append(True))
+    layer._begin_stroke()
+    for column in (10, 14, 18):
+        layer.brush_size = 9
+        layer.paint((1, 10, column), 1)
+        locked()
+        assert (layer.data[1, 10, column - 3 : column + 4] != 0).all()
+    layer._commit_stroke()
+    locked()
+    assert stopped == [True]
+    assert bound.mask.history.steps[-1].held > 0
+
+
+def test_a_locked_class_never_wins_a_voxel_in_a_stroke(layer, bound, locked):
+    before = layer.data.copy()
+    layer._begin_stroke()
+    layer.paint((1, 10, 10), 2)
+    np.testing.assert_array_equal(layer.data, before)
+    layer._commit_stroke()
+    assert len(bound.mask.history) == 1  # the lock; no empty step
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_fill_and_polygon_respect_locks_at_once(layer, bound, locked, dims):
+    layer.n_edit_dimensions = dims
+    layer.contiguous = False
+    two = tuple(int(i) for i in np.argwhere(layer.data == 2)[0])
+    seen = []
+    layer.events.paint.connect(lambda e: seen.append(True))
+    layer.fill(two, 7)
+    locked()
+    assert not seen
+    empty = tuple(int(i) for i in np.argwhere(layer.data == 0)[0])
+    layer.fill(empty, 2)
+    locked()
+    layer.fill(empty, 1)
+    locked()
+    assert layer.data[empty] == 1
+    layer.n_edit_dimensions = 2
+    layer.paint_polygon([(3, 5, 5), (3, 30, 6), (3, 12, 30)], 9)
+    locked()
+    assert (layer.data[3] == 9).any()
+
+
+@pytest.mark.parametrize("value", [1, np.array([1, 3, 2, 2], np.uint8)])
+def test_other_plugins_respect_locks_at_once(layer, bound, locked, value):
+    free = np.argwhere(layer.data == 0)[:2]
+    shut = np.argwhere(layer.data == 2)[:2]
+    indices = tuple(np.concatenate([free[:1], shut, free[1:]]).T)
+    layer.data_setitem(indices, value)
+    locked()
+    first = tuple(free[0])
+    assert layer.data[first] == 1
+    second = tuple(free[1])
+    assert layer.data[second] == (1 if np.ndim(value) == 0 else 0)
+
+
+def test_released_layers_have_napari_s_own_methods(layer):
+    binding = LabelsBinding(layer, EditableMask(layer.data, (1, 1, 1), CLASSES))
+    own = {"_apply_mask_to_data", "data_setitem"}
+    assert own <= set(vars(layer))
+    binding.release()
+    assert not own & set(vars(layer))
+
+
 def test_a_brush_rule_keeps_strokes_to_where_it_allows(layer, bound):
     image = np.random.default_rng(1).normal(size=SHAPE)
     bound.brush_rule = lambda box: image[box] < 0

@@ -16,7 +16,12 @@ from napari_medurwkv.correction.boxes import full_box
 from napari_medurwkv.correction.counts import Counts, tally_labels, tally_patches
 from napari_medurwkv.correction.edits import Edit, differences
 from napari_medurwkv.correction.history import DEFAULT_BUDGET, History
-from napari_medurwkv.correction.protect import Policy, accept_model, hold_back
+from napari_medurwkv.correction.protect import (
+    Policy,
+    accept_model,
+    hold_back,
+    is_locked,
+)
 from napari_medurwkv.errors import CorrectionError
 
 if TYPE_CHECKING:
@@ -207,6 +212,32 @@ class EditableMask:
         """
         rule = None if forbidden is None else forbidden(box)
         return hold_back(before, painted, self.locked, rule)
+
+    def forbidden(
+        self,
+        box: Box,
+        before: NDArray[Any],
+        value: int | NDArray[Any],
+        rule: Callable[[Box], NDArray[np.bool_]] | None = None,
+    ) -> NDArray[np.bool_] | None:
+        """Return where a stroke may not write; None where it may everywhere.
+
+        Parameters
+        ----------
+        box : Box
+            What the stroke touches.
+        before : ndarray
+            The box as it is.
+        value : int or ndarray
+            What would be written there.
+        rule : callable, optional
+            Gives further voxels of a box that may not change.
+        """
+        kept = None if rule is None else rule(box)
+        if not self.locked:
+            return kept
+        shut = is_locked(before, value, self.locked)
+        return shut if kept is None else kept | shut
 
     def adopt(
         self,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Policy", "accept_model", "hold_back"]
+__all__ = ["Policy", "accept_model", "hold_back", "is_locked"]
 
 Policy = Literal["keep mine", "fill only empty", "overwrite"]
 """What a new result of the network may change: "keep mine", all but what a person
@@ -50,8 +50,7 @@ def hold_back(
     changed = before != after
     kept = np.zeros(before.shape, bool)
     if locked:
-        values = np.asarray(sorted(locked))
-        kept |= np.isin(before, values) | np.isin(after, values)
+        kept |= is_locked(before, after, locked)
     if forbidden is not None:
         kept |= forbidden
     kept &= changed
@@ -61,6 +60,25 @@ def hold_back(
     allowed = after.copy()
     allowed[kept] = before[kept]
     return allowed, held
+
+
+def is_locked(
+    before: NDArray[Any], after: NDArray[Any] | int, locked: Collection[int]
+) -> NDArray[np.bool_]:
+    """Return where a locked class would lose a voxel, or win one.
+
+    Parameters
+    ----------
+    before : ndarray
+        Block of the mask.
+    after : ndarray or int
+        What shall be there; it broadcasts.
+    locked : collection of int
+        Values of the locked classes.
+    """
+    values = np.asarray(sorted(locked))
+    shut: NDArray[np.bool_] = np.isin(before, values) | np.isin(after, values)
+    return shut
 
 
 def accept_model(

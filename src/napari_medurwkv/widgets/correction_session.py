@@ -107,6 +107,7 @@ class CorrectionSession(QObject):
         self.mask.changed.connect(self._on_changed)
         self.mask.history.changed.connect(self._on_history)
         self.binding.stroke.connect(self._on_stroke)
+        self.binding.stopped.connect(self._on_stopped)
         self.binding.lost.connect(self.close)
         _SESSIONS[self.layer.unique_id] = self
         self._count()
@@ -283,8 +284,11 @@ class CorrectionSession(QObject):
     def _on_stroke(self, edit: Edit) -> None:
         self._note_review(edit)
         if edit.held:
-            self.told.emit("Where a class is locked, or out of range, nothing changed.")
+            self._on_stopped()
         self.stroke.emit(edit)
+
+    def _on_stopped(self) -> None:
+        self.told.emit("Where a class is locked, or out of range, nothing changed.")
 
     def _note_review(self, edit: Edit) -> None:
         box = edit.box

@@ -1,5 +1,8 @@
 """A labels layer and its history in one order: napari's brush, tools, the network.
 
+What may not change is taken out of every stroke before napari writes it, so a locked
+class is never seen to be painted over.
+
 napari keeps a history of its own brush, which knows nothing of other edits and is not
 cleared when a layer's data is replaced. Here every stroke is taken over into our
 history as it happens, and the layer's own `undo` and `redo` lead there: whoever calls
@@ -16,6 +19,7 @@ from qtpy.QtCore import QTimer
 
 from napari_medurwkv.correction.boxes import union_box
 from napari_medurwkv.errors import CorrectionError
+from napari_medurwkv.widgets.stroke_guard import StrokeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +73,7 @@ class LabelsBinding:
         self._bound = True
         self._quiet = False
         self._unsettled: tuple[Box, NDArray[Any]] | None = None
+        self._guard = StrokeGuard(self.layer, self._forbidden, self._limited)
         self._forget_strokes()
         self.layer.events.labels_update.connect(self._settle)
         self.layer.events.paint.connect(self._on_paint)
@@ -79,6 +84,11 @@ class LabelsBinding:
         self.layer.redo = self.redo
         self.layer.bind_key("Control-Z", self._undo_key, overwrite=True)
         self.layer.bind_key("Control-Shift-Z", self._redo_key, overwrite=True)
+
+    @property
+    def stopped(self) -> Any:
+        """Signal: the first time in a stroke that it meets what may not change."""
+        return self._guard.stopped
 
     @property
     def bound(self) -> bool:
@@ -112,6 +122,7 @@ class LabelsBinding:
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.data.disconnect(self._on_data)
         self.mask.changed.disconnect(self._on_changed)
+        self._guard.release()
         del self.layer.undo
         del self.layer.redo
         self.layer.bind_key("Control-Z", None)
@@ -119,6 +130,14 @@ class LabelsBinding:
         self._forget_strokes()
 
     # ------------------------------------------------------------------ details
+
+    def _limited(self) -> bool:
+        return self.brush_rule is not None or bool(self.mask.locked)
+
+    def _forbidden(
+        self, box: Box, before: NDArray[Any], value: int | NDArray[Any]
+    ) -> NDArray[np.bool_] | None:
+        return self.mask.forbidden(box, before, value, self.brush_rule)
 
     def _undo_key(self, layer: Any = None) -> None:
         self.undo()
@@ -159,12 +178,13 @@ class LabelsBinding:
         for atom in atoms:
             _replay(painted, atom, origin, undo=False)
         after, held = self.mask.allow(box, before, painted, self.brush_rule)
+        stopped = self._guard.end_stroke()
         if held:
             self._unsettled = (box, after)
         self._quiet = True
         try:
             name = self._stroke_name(atoms)
-            edit = self.mask.adopt(name, box, before, after, held=held)
+            edit = self.mask.adopt(name, box, before, after, held=held + stopped)
         finally:
             self._quiet = False
         if held and np.array_equal(present, painted):
