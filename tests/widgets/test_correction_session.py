@@ -11,6 +11,7 @@ from napari_medurwkv.correction.scope import Scope
 from napari_medurwkv.correction.tools import Request, work_out
 from napari_medurwkv.errors import CorrectionError
 from napari_medurwkv.widgets import autosave
+from napari_medurwkv.widgets.correct_classes import class_rows, rows_as_text
 from napari_medurwkv.widgets.correction_session import CorrectionSession, session_of
 
 SHAPE = (6, 20, 24)
@@ -169,3 +170,52 @@ def test_layers_that_cannot_be_corrected_are_refused(viewer, tmp_path):
     series = viewer.add_labels(np.zeros((2, 3, 9, 9), np.uint8))
     with pytest.raises(CorrectionError, match="split the layer"):
         CorrectionSession(series, tmp_path)
+
+
+def exact(session, qtbot):
+    qtbot.waitUntil(lambda: session.components.exact, timeout=10000)
+
+
+def test_islands_follow_strokes_tools_and_undo(session, layer, qtbot):
+    components = session.components
+    exact(session, qtbot)
+    assert (components.number(1), components.number(2), components.number(9)) == (
+        1,
+        1,
+        0,
+    )
+    layer.brush_size = 1
+    layer.paint((0, 18, 2), 1)
+    assert not components.exact
+    exact(session, qtbot)
+    assert components.number(1) == 2
+    run(session, "keep_largest")
+    exact(session, qtbot)
+    assert components.number(1) == 1
+    session.mask.undo()
+    exact(session, qtbot)
+    assert components.number(1) == 2
+    layer.data = np.ones((3, 5, 5), np.uint8)
+    exact(session, qtbot)
+    assert (components.number(1), components.number(2)) == (1, 0)
+
+
+def test_islands_are_told_and_shown(session, layer, qtbot):
+    exact(session, qtbot)
+    assert [row.islands for row in class_rows(session)] == [1, 1]
+    with qtbot.waitSignal(session.changed):
+        layer.paint((0, 18, 2), 1)
+    exact(session, qtbot)
+    assert class_rows(session)[0].islands == 2
+    header, first, *_ = rows_as_text(class_rows(session), ",").splitlines()
+    assert first.split(",")[header.split(",").index("islands")] == "2"
+
+
+def test_slices_with_islands_are_known_from_the_count(session, layer, qtbot):
+    exact(session, qtbot)
+    assert session.components.slices_with_islands() == []
+    layer.brush_size = 1
+    layer.paint((2, 18, 2), 1)
+    assert session.components.slices_with_islands() is None
+    exact(session, qtbot)
+    assert session.components.slices_with_islands() == [2]

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["CorrectClasses", "Row", "class_rows", "rows_as_text"]
 
-_COLUMNS = ("Show", "Lock", "Class", "Size", "Change", "Voxels", "Slices", "Mean")
+_COLUMNS = (
+    "Show",
+    "Lock",
+    "Class",
+    "Size",
+    "Change",
+    "Islands",
+    "Voxels",
+    "Slices",
+    "Mean",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,8 @@ class Row:
         How many it has, and how many more than when the session began.
     size, unit
         Volume or area, in mL, mm² or pixels.
+    islands : int or None
+        Connected components; None while they are first counted.
     slices : int
         How many slices of the first axis hold it.
     mean : float
@@ -55,6 +67,7 @@ class Row:
     change: int
     size: float
     unit: str
+    islands: int | None
     slices: int
     mean: float
 
@@ -83,6 +96,7 @@ def class_rows(session: CorrectionSession) -> tuple[Row, ...]:
                 voxels - before.get(info.value, 0),
                 voxels * one,
                 unit,
+                session.components.number(info.value),
                 len(counts.planes(info.value)),
                 counts.mean_intensity(info.value)
                 if mask.image is not None
@@ -98,7 +112,16 @@ def rows_as_text(rows: tuple[Row, ...], delimiter: str = "\t") -> str:
     writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     unit = rows[0].unit if rows else "px"
     writer.writerow(
-        ("label", "name", f"size ({unit})", "voxels", "change", "slices", "mean")
+        (
+            "label",
+            "name",
+            f"size ({unit})",
+            "voxels",
+            "change",
+            "islands",
+            "slices",
+            "mean",
+        )
     )
     for row in rows:
         mean = "" if np.isnan(row.mean) else f"{row.mean:.6g}"
@@ -109,6 +132,7 @@ def rows_as_text(rows: tuple[Row, ...], delimiter: str = "\t") -> str:
                 f"{row.size:.6g}",
                 row.voxels,
                 row.change,
+                "" if row.islands is None else row.islands,
                 row.slices,
                 mean,
             )
@@ -237,6 +261,7 @@ class CorrectClasses(QTableWidget):
         texts = (
             format_size(row.size, row.unit),
             change,
+            "…" if row.islands is None else str(row.islands),
             f"{row.voxels:,}".replace(",", "\u202f"),
             str(row.slices),
             "–" if np.isnan(row.mean) else f"{row.mean:.4g}",

@@ -23,6 +23,7 @@ from napari_medurwkv.widgets.layer_classes import (
     show_classes,
 )
 from napari_medurwkv.widgets.layer_image import find_geometry, take_snapshot
+from napari_medurwkv.widgets.live_components import LiveComponents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,8 @@ class CorrectionSession(QObject):
         self._pause.setSingleShot(True)
         self._pause.setInterval(_TELL_MS)
         self._pause.timeout.connect(self._tell_changed)
+        self.components = LiveComponents(self.mask, self)
+        self.components.counted.connect(self._on_components)
         self.autosave = Autosave(
             self.mask, self._identity(), self._details, folder, self
         )
@@ -192,6 +195,7 @@ class CorrectionSession(QObject):
         if self._counting is not None:
             self._counting.abandon()
         self.autosave.close()
+        self.components.close()
         self.mask.changed.disconnect(self._on_changed)
         self.mask.history.changed.disconnect(self._on_history)
         self.binding.release()
@@ -260,7 +264,12 @@ class CorrectionSession(QObject):
         if not self.mask.classes and self.mask.counts is not None:
             self.mask.start_classes(find_classes(self.layer, self.mask.counts.values))
             self._show()
+        self.components.start()
         self.changed.emit()
+
+    def _on_components(self) -> None:
+        if not self._pause.isActive():
+            self._pause.start()
 
     def _on_changed(self, box: Box | None) -> None:
         if box is None:

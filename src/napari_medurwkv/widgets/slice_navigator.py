@@ -103,11 +103,14 @@ class SliceNavigator(QWidget):
         axis, index, kind = self.axis, self.index, self.kind.currentText()
         mask, review = session.mask, session.review
         array, counts = mask.array, mask.counts
+        known = session.components.slices_with_islands()
 
         def search() -> NDArray[Any] | list[int]:
             if kind == "not reviewed":
                 return [k for k in range(len(review)) if review[k] == "unseen"]
             if kind == "with islands":
+                if known is not None and axis == 0:
+                    return known
                 return slices_with_islands(array, axis)
             if axis == 0 and counts is not None:
                 return [k for v in counts.values for k in counts.planes(v).tolist()]
