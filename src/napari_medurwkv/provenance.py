@@ -141,8 +141,9 @@ class InputRecord(_Schema):
     )
     format: str = Field(description="Such as nifti, png, layer, array.")
     sha256: Sha256 = Field(description="Fingerprint; of what, says sha256_of.")
-    sha256_of: Literal["file", "array"] = Field(
-        description="The stored file's bytes, or the values (see array_sha256)."
+    sha256_of: Literal["file", "array", "header"] = Field(
+        description="The stored file's bytes, the values (see array_sha256), or type "
+        "and shape alone, where a run was ended before all values were read."
     )
     shape: tuple[int, ...] = Field(description="Spatial, in the file's axis order.")
     frame: int | None = Field(None, description="Which frame of a 4D file.")
@@ -158,19 +159,31 @@ class InputRecord(_Schema):
     notes: tuple[Text, ...] = Field((), description="What reading it had to change.")
 
     @classmethod
-    def of(cls, image: Image) -> Self:
-        """Describe an image; hashes its values if its file has no known digest."""
+    def of(cls, image: Image, *, values: bool = True) -> Self:
+        """Describe an image; hashes its values if its file has no known digest.
+
+        Parameters
+        ----------
+        image : Image
+            What was segmented.
+        values : bool
+            Whether there is time to read all values; if not, type and shape have to do.
+        """
         geometry = image.geometry
         source = geometry.source
-        from_file = source.sha256 is not None
+        kind: Literal["file", "array", "header"] = "file"
+        digest = source.sha256
+        if digest is None:
+            kind = "array" if values else "header"
+            digest = array_sha256(image.array) if values else _header_digest(image)
         return cls(
             # Folders and files of DICOM are often named after the patient.
             file_name=Path(source.path).name
             if source.path and source.format != "dicom"
             else None,
             format=source.format,
-            sha256=source.sha256 or array_sha256(image.array),
-            sha256_of="file" if from_file else "array",
+            sha256=digest,
+            sha256_of=kind,
             shape=geometry.shape,
             frame=source.frame,
             rgb=image.rgb,
@@ -298,6 +311,16 @@ class RunRecord(_Schema):
 _HASHED_AT_ONCE = 64 * 2**20
 
 
+def _header_hash(array: Any) -> Any:
+    little = array.dtype.newbyteorder("<")
+    return hashlib.sha256(f"{little.str} {array.shape}\n".encode())
+
+
+def _header_digest(image: Image) -> str:
+    digest: str = _header_hash(image.array).hexdigest()
+    return digest
+
+
 def array_sha256(array: Any) -> str:
     """Hash an array's type, shape and values.
 
@@ -317,7 +340,7 @@ def array_sha256(array: Any) -> str:
     import numpy as np
 
     little = array.dtype.newbyteorder("<")
-    digest = hashlib.sha256(f"{little.str} {array.shape}\n".encode())
+    digest = _header_hash(array)
     if isinstance(array, np.ndarray):
         # Plane by plane: a display-order view is copied in parts, never as a whole.
         parts = iter(np.atleast_1d(array))
@@ -325,7 +348,8 @@ def array_sha256(array: Any) -> str:
         parts = (array[rows] for rows in array.slabs(_HASHED_AT_ONCE))
     for part in parts:
         digest.update(np.ascontiguousarray(part, little).tobytes())
-    return digest.hexdigest()
+    found: str = digest.hexdigest()
+    return found
 
 
 def read_record(path: Path) -> RunRecord | None:

@@ -106,7 +106,7 @@ def record(image, device, fraction):
                 "sha256": "0" * 64,
                 "architecture": "fake",
             },
-            "input": InputRecord.of(image),
+            "input": InputRecord.of(image, values=fraction == 1),
             "parameters": {"pid": os.getpid()},
             "device_path": [device],
             "started": "2026-01-01T00:00:00Z",

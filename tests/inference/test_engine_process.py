@@ -16,6 +16,7 @@ import dask.array
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from napari_medurwkv.checkpoints import ModelCard, save_checkpoint
 from napari_medurwkv.errors import (
@@ -29,8 +30,9 @@ from napari_medurwkv.errors import (
 from napari_medurwkv.inference import probabilities, segment, serve
 from napari_medurwkv.inference.client import EngineClient
 from napari_medurwkv.inference.engine_protocol import EngineError
+from napari_medurwkv.inference.engine_sources import describe_levels
 from napari_medurwkv.inference.further import Further
-from napari_medurwkv.io import image_from_array
+from napari_medurwkv.io import image_from_array, lazy_image
 from napari_medurwkv.models import create_model
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_engine.py")))
@@ -645,3 +647,75 @@ def test_the_real_engine_keeps_what_segment_keeps(real, tiny_checkpoint, image, 
         mine = getattr(here.uncertainty, name).astype(int)
         assert abs(mine - getattr(result.uncertainty, name)).max() <= 1
     assert result.record.uncertainty.slices
+
+
+def lazy(array, **options):
+    return lazy_image(array, spacing=(1.0,) * array.ndim, **options)
+
+
+def test_parts_are_asked_for_as_windows_need_them(real, tiny_checkpoint):
+    """A zarr array is opened by the engine, a dask array is read for it."""
+    values = np.random.default_rng(3).integers(0, 255, (150, 90), np.uint8)
+    whole = image_from_array(values, spacing=(1.0, 1.0))
+    expected = labels_for(whole)
+    real.segment(whole, tiny_checkpoint, out=expected, device="cpu")
+    assert expected.any()
+    pieces = dask.array.from_array(values, chunks=(40, 90))
+    picture = lazy(pieces)
+    out = labels_for(picture)
+    result = real.segment(picture, tiny_checkpoint, out=out, device="cpu")
+    assert result.complete
+    np.testing.assert_array_equal(out, expected)
+    assert (
+        result.record.input.sha256
+        == segment(picture, tiny_checkpoint, device="cpu").record.input.sha256
+    )
+
+
+def test_a_zarr_array_is_opened_by_the_engine(real, tiny_checkpoint, tmp_path):
+    values = np.random.default_rng(3).integers(0, 255, (150, 90), np.uint8)
+    group = zarr.open_group(tmp_path / "image.zarr", mode="w")
+    stored = group.create_array("0", shape=values.shape, dtype="u1", chunks=(64, 64))
+    stored[:] = values
+    picture = lazy(stored)
+    (described,) = describe_levels(picture.array)
+    assert described == {"zarr": str(tmp_path / "image.zarr"), "path": "0"}
+    out = labels_for(picture)
+    assert real.segment(picture, tiny_checkpoint, out=out, device="cpu").complete
+    expected = segment(image_from_array(values), tiny_checkpoint, device="cpu").labels
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_a_part_that_cannot_be_read_ends_the_run_with_a_sentence(client):
+    def fail(block):
+        raise OSError("the share is gone")
+
+    array = dask.array.zeros((20, 6, 5), chunks=(5, 6, 5), dtype=np.float32)
+    broken = array.map_blocks(fail, dtype=np.float32, meta=np.zeros((0, 0, 0)))
+    picture = lazy(broken)
+    with pytest.raises(ImageError, match="cannot be read: the share is gone"):
+        client.segment(picture, "fine", out=labels_for(picture))
+    good = lazy(array + 1)
+    out = labels_for(good)
+    assert client.segment(good, "fine", out=out).complete
+    assert out.all()
+
+
+def test_a_run_is_cancelled_while_a_part_is_made(client):
+    def slowly(block):
+        if block.size:
+            time.sleep(0.3)
+        return block
+
+    array = dask.array.ones((20, 6, 5), chunks=(1, 6, 5), dtype=np.float32)
+    meta = np.zeros((0, 0, 0), np.float32)
+    picture = lazy(array.map_blocks(slowly, dtype=np.float32, meta=meta))
+    out = labels_for(picture)
+    thread, outcome = start_run(client, picture, "fine", out)
+    wait_for(lambda: out.any())
+    client.cancel()
+    thread.join(5)
+    (result,) = outcome
+    assert not result.complete
+    assert 0 < result.fraction < 1
+    assert not list(Path(client._host.folder).glob("*.npy"))

@@ -145,3 +145,31 @@ def test_stored_pieces_are_read_once(picture, fake):
         source.rows(0, *plan.grid.rows.covered(row))
     assert counting.rows == [(0, 40), (40, 80), (80, 120), (120, 150)]
     assert isinstance(image.array, LazyArray)
+
+
+def test_a_cancelled_run_does_not_read_the_rest_for_its_fingerprint(picture, fake):
+    rows = []
+
+    def note(block, block_info=None):
+        if block.size and block_info:
+            rows.append(block_info[0]["array-location"][0][0])
+        return block
+
+    array = dask.array.from_array(picture, chunks=(10, 110)).map_blocks(
+        note, dtype=np.uint8, meta=np.zeros((0, 0), np.uint8)
+    )
+    calls = iter(range(1000))
+    rows.clear()
+
+    def cancel():
+        if next(calls) == 2:
+            rows.clear()  # of the look at the intensities
+        return next(calls) > 12
+
+    result = segment(array, fake, device="cpu", cancel=cancel, keep_partial=True)
+    assert 0 < result.fraction < 1
+    assert max(rows) < 140
+    assert result.record.input.sha256_of == "header"
+    whole = segment(array, fake, device="cpu").record.input
+    assert whole.sha256_of == "array"
+    assert whole.sha256 != result.record.input.sha256

@@ -145,7 +145,7 @@ class FakeEngine:
         started = time.monotonic()
         edges = np.linspace(0, out.shape[0], self.windows + 1).astype(int)
         done = 0
-        answer = self.answer(image.array, options["instances"])
+        answer = self.answer(image.array[:], options["instances"])
         self.answers.append(answer)
         for first, end in itertools.pairwise(edges):
             if self.gated:

@@ -9,7 +9,7 @@ from napari.layers import Image
 from napari.layers._source import layer_source
 
 from napari_medurwkv.geometry import Geometry
-from napari_medurwkv.io import read_image, write_labels
+from napari_medurwkv.io import LazyArray, read_image, write_labels
 from napari_medurwkv.widgets.layer_image import (
     LayerImage,
     find_geometry,
@@ -126,7 +126,55 @@ def test_check_looks_at_no_voxel():
     picture.check(card)
 
 
-def test_lazy_layer_is_read(volume):
+@pytest.fixture
+def watched(volume):
+    """A dask image, and the shapes of the parts that were made of it."""
     dask = pytest.importorskip("dask.array")
-    layer = Image(dask.from_array(volume, chunks=4))
-    np.testing.assert_array_equal(look(layer).read().array, volume)
+    made = []
+
+    def make(block):
+        if block.size:
+            made.append(block.shape)
+        return block
+
+    array = dask.from_array(volume, chunks=(4, 10, 12))
+    return array.map_blocks(make, dtype=volume.dtype, meta=volume[:0, :0, :0]), made
+
+
+def test_lazy_layer_stays_lazy(volume, watched):
+    array, made = watched
+    layer = Image(array, contrast_limits=(0, 1))
+    made.clear()
+    read = look(layer).read().array
+    assert isinstance(read, LazyArray)
+    assert not made
+    np.testing.assert_array_equal(read[2:3, :4], volume[2:3, :4])
+    assert len(made) == 2
+    np.testing.assert_array_equal(read[3, :4], volume[3, :4])
+    assert len(made) == 2  # of the pieces that had been made
+
+
+def test_frame_of_a_lazy_series(volume):
+    dask = pytest.importorskip("dask.array")
+    series = dask.from_array(np.stack([volume, volume + 1]), chunks=(1, 4, 20, 24))
+    picture = look(Image(series, contrast_limits=(0, 1)), frame=1)
+    np.testing.assert_array_equal(picture.read().array[2:4], volume[2:4] + 1)
+
+
+def test_lazy_layer_of_another_reader_is_turned_part_by_part(scan):
+    dask = pytest.importorskip("dask.array")
+    array = nib.as_closest_canonical(nib.load(scan)).get_fdata().T
+    with layer_source(path=str(scan)):
+        layer = Image(dask.from_array(array, chunks=2), scale=(3, -1, -2))
+    read = look(layer).read().array
+    assert isinstance(read, LazyArray)
+    np.testing.assert_array_equal(read[:], read_image(scan).array)
+
+
+def test_levels_of_a_pyramid_go_along(volume):
+    dask = pytest.importorskip("dask.array")
+    plane = np.arange(400.0).reshape(20, 20)
+    levels = [dask.from_array(plane), dask.from_array(plane[::2, ::2])]
+    layer = Image(levels, multiscale=True, contrast_limits=(0, 1))
+    read = look(layer).read().array
+    assert [level.shape for level in read.levels] == [(20, 20), (10, 10)]

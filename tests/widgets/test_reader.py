@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.layers import Image
 
 from napari_medurwkv.errors import (
     ApproximateGeometryError,
@@ -266,3 +267,31 @@ def test_all_slices_opened_as_a_stack_are_their_series(tmp_path):
     assert data.shape == dicoms.SHAPE
     # Some of them are what was asked for, one by one.
     assert [data.shape for data, _, _ in open_layers(files[:2])] == [(5, 6), (5, 6)]
+
+
+def test_an_image_larger_than_memory_becomes_a_lazy_layer(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    from napari_medurwkv.io import zarr_image
+
+    group = zarr.open_group(tmp_path / "slide.zarr", mode="w", zarr_format=2)
+    for level in (0, 1):
+        shape = (64 >> level, 48 >> level)
+        group.create_array(str(level), shape=shape, dtype="u1", chunks=(16, 16))
+    scale = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [0.5 * 2**level] * 2}
+            ],
+        }
+        for level in (0, 1)
+    ]
+    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": scale}]
+    monkeypatch.setattr(zarr_image, "_is_large", lambda found: True)
+    ((data, options, kind),) = read_layers(str(tmp_path / "slide.zarr"))
+    assert kind == "image"
+    assert [level.shape for level in data] == [(64, 48), (32, 24)]
+    layer = Image(data, **options)
+    assert layer.multiscale
+    assert layer.scale.tolist() == [0.5, 0.5]

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,10 +48,12 @@ from napari_medurwkv.inference.engine_run import (
     obituary,
     orphan_answer,
 )
+from napari_medurwkv.inference.engine_sources import describe_levels, hand_over
 from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.inference.probabilities import leave_nothing, new_cache_path
 from napari_medurwkv.inference.uncertainty import Uncertainty
+from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -213,7 +216,8 @@ class EngineClient:
         Parameters
         ----------
         image : Image
-            Its array may be lazy; it is handed over slab by slab.
+            Its array is handed over slab by slab; of a `LazyArray` only the parts that
+            windows need, when they need them.
         model : str or Path
             Name in the catalogue, or path of a checkpoint.
         out : ndarray
@@ -345,10 +349,14 @@ class EngineClient:
         out = listener.out
         with exchanged_files(folder, run.number) as paths:
             image_path, labels_path, doubts_path = paths
-            if not write_image(image_path, image.array, lambda: run.cancelled):
+            if isinstance(image.array, LazyArray):
+                request["image"]["levels"] = describe_levels(image.array)
+                listener.parts = partial(hand_over, image.array, folder=folder)
+            elif write_image(image_path, image.array, lambda: run.cancelled):
+                request["image"]["path"] = str(image_path)
+            else:
                 raise AbandonedError
             write_zeros(labels_path, out.shape, out.dtype)
-            request["image"]["path"] = str(image_path)
             request["labels"] = str(labels_path)
             if further.uncertainty:
                 measures = 2 if further.tta else 1
@@ -360,8 +368,9 @@ class EngineClient:
             except AbandonedError:
                 if not run.done or not run.keep_partial:
                     raise
-                copy = replace(image, array=map_array(image_path, "r"))
-                return orphan_answer(run, request, copy)
+                if not isinstance(image.array, LazyArray):
+                    image = replace(image, array=map_array(image_path, "r"))
+                return orphan_answer(run, request, image)
             finally:
                 listener.labels = None  # Windows cannot remove a mapped file
             if further.uncertainty:
@@ -448,8 +457,7 @@ class EngineClient:
             message = self._next(child, run)
             if message.get("id") != run.number:
                 continue  # of an earlier run whose caller went away
-            if message["say"] == "progress" and listener is not None:
-                listener.take(message, run)
+            if listener is not None and listener.hear(message, run, child):
                 continue
             run.answered = True
             if message["say"] == "error":

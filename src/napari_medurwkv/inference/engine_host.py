@@ -87,7 +87,7 @@ def exchanged_files(folder: Path, number: int) -> Iterator[tuple[Path, Path, Pat
     try:
         yield paths
     finally:
-        for path in paths:
+        for path in (*paths, *folder.glob(f"part-{number}-*.npy")):
             # Windows keeps a file that the child still maps until `release`.
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 path.unlink()

@@ -48,12 +48,23 @@ class Run:
 
 @dataclass(slots=True)
 class Listener:
-    """Where the labels go, and who wants to hear of them."""
+    """Where the labels go, who wants to hear of them, and who gives the image."""
 
     out: NDArray[Any]
     on_progress: Callable[[Progress], None] | None
     on_region: Callable[[tuple[slice, ...]], None] | None
     labels: NDArray[Any] | None = None
+    parts: Callable[[Message], Message] | None = None
+
+    def hear(self, message: Message, run: Run, child: EngineProcess) -> bool:
+        """Take a message on the way; False for the answer at the end."""
+        if message["say"] == "progress":
+            self.take(message, run)
+        elif message["say"] == "need" and self.parts is not None:
+            child.send(self.parts(message))
+        else:
+            return False
+        return True
 
     def take(self, message: Message, run: Run) -> None:
         """Copy what has become final, and tell."""
@@ -123,6 +134,7 @@ def orphan_answer(run: Run, request: Message, image: Image) -> Message:
         As the child's own, with a record that says that the device is not known.
     """
     from napari_medurwkv.checkpoints import find
+    from napari_medurwkv.io import LazyArray
     from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
 
     entry = find(request["model"])
@@ -137,7 +149,9 @@ def orphan_answer(run: Run, request: Message, image: Image) -> Message:
                 "sha256": entry.sha256,
                 "architecture": entry.card.architecture,
             },
-            "input": InputRecord.of(image),
+            "input": InputRecord.of(
+                image, values=not isinstance(image.array, LazyArray)
+            ),
             "parameters": {
                 "requested_device": request["device"],
                 "overlap": request["overlap"],

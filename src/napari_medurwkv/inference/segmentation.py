@@ -201,7 +201,7 @@ def segment(
         )
     facts = RunFacts(
         run_id=run_id,
-        input=describe.result(),
+        input=describe.result(complete=complete),
         model=loaded,
         plan=plans[-1],
         axes=axes,
@@ -251,27 +251,33 @@ def _probabilities_path(wanted: bool | str | Path) -> Path:
 
 
 class _Describing:
-    """Describes the input, which takes its fingerprint; beside the work of a GPU."""
+    """Describes the input, which takes its fingerprint; beside the work of a GPU.
+
+    What is lazy is read for it at the end, and not at all for a run that was cancelled:
+    that could take longer than the run.
+    """
 
     def __init__(self, image: Image, *, at_once: bool) -> None:
+        from napari_medurwkv.io import LazyArray
         from napari_medurwkv.provenance import InputRecord
 
-        self._of: Callable[[Image], InputRecord] = InputRecord.of
+        self._of: Callable[..., InputRecord] = InputRecord.of
         self._image = image
+        self._lazy = isinstance(image.array, LazyArray)
         self._found: InputRecord | None = None
         self._thread: threading.Thread | None = None
-        if at_once:
+        if at_once and not self._lazy:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
 
     def _work(self) -> None:
         self._found = self._of(self._image)
 
-    def result(self) -> InputRecord:
+    def result(self, *, complete: bool) -> InputRecord:
         if self._thread is not None:
             self._thread.join()
         # What went wrong in the thread goes wrong again here, where it is heard.
-        return self._found or self._of(self._image)
+        return self._found or self._of(self._image, values=complete or not self._lazy)
 
 
 def as_image(

@@ -31,6 +31,7 @@ from napari_medurwkv.inference.engine_protocol import (
     read_message,
     write_message,
 )
+from napari_medurwkv.inference.engine_sources import PartQueue, open_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,8 @@ class Server:
         self._folder = folder
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
+        self._parts = PartQueue(self._say)
+        self._saying = threading.Lock()
 
     def run(self, load: Callable[[], Work]) -> None:
         """Serve until the client is gone."""
@@ -148,6 +151,8 @@ class Server:
             message = read_message(line)
             if message["do"] == "cancel":
                 self._cancelled.add(message["id"])
+            elif message["do"] == "part":
+                self._parts.put(message)
             else:
                 self._queue.put(message)
         # The client is gone, perhaps killed: nobody else removes the user's image.
@@ -156,7 +161,7 @@ class Server:
 
     def _say(self, message: Message) -> None:
         # A pipe that broke means that the client is gone; _listen ends the process.
-        with contextlib.suppress(BrokenPipeError):
+        with self._saying, contextlib.suppress(BrokenPipeError):
             write_message(self._replies, message)
 
     def _answer(self, work: Work, request: Message) -> Message:
@@ -193,8 +198,19 @@ class Server:
 
         number = request["id"]
         sent = request["image"]
+        array: Any
+        if "levels" in sent:
+            array = open_levels(
+                sent["levels"],
+                self._parts,
+                number,
+                lambda: number in self._cancelled,
+                rgb=sent["rgb"],
+            )
+        else:
+            array = map_array(sent["path"], "c")
         image = Image(
-            array=map_array(sent["path"], "c"),
+            array=array,
             geometry=Geometry.from_json(sent["geometry"]),
             rgb=sent["rgb"],
             name=sent["name"],

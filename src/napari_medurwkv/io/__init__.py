@@ -13,7 +13,7 @@ from napari_medurwkv.io.foreign import (
 from napari_medurwkv.io.identify import is_dicom_folder
 from napari_medurwkv.io.image import Image, image_from_array
 from napari_medurwkv.io.label_names import LabelName, default_color
-from napari_medurwkv.io.lazy import LazyArray, lazy_image
+from napari_medurwkv.io.lazy import LazyArray, chunk_sizes, lazy_image
 from napari_medurwkv.io.read import (
     frame_count,
     is_label_file,
@@ -45,6 +45,7 @@ __all__ = [
     "LayerGeometry",
     "LazyArray",
     "Output",
+    "chunk_sizes",
     "default_color",
     "file_sha256",
     "frame_count",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LazyArray", "lazy_image"]
+__all__ = ["LazyArray", "chunk_sizes", "lazy_image"]
+
+KEPT_BYTES = 128 << 20
+"""Whole stored pieces are kept for the next slice, if they are no more than this."""
+
+
+def chunk_sizes(array: Any) -> tuple[int, ...] | None:
+    """How far the stored pieces of an array reach per axis; None where unknown.
+
+    Parameters
+    ----------
+    array : array-like
+        zarr says one number per axis, dask one per piece.
+    """
+    chunks = getattr(array, "chunks", None)
+    if not chunks:
+        return None
+    return tuple(max(c) if isinstance(c, tuple) else int(c) for c in chunks)
 
 
 class LazyArray:
@@ -42,19 +60,54 @@ class LazyArray:
         self.shape = (*shape[:-1], 3) if rgb else shape
         self.dtype: np.dtype[Any] = np.dtype(finest.dtype)
         self.ndim = len(shape)
+        self._lock = threading.Lock()
+        self._box: tuple[tuple[int, int], ...] = ()
+        self._kept: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        part: NDArray[Any] = np.asarray(self._levels[0][index])
+        part: NDArray[Any] = np.asarray(self._get(index))
         return part[..., :3] if self.rgb else part
+
+    def _get(self, index: Any) -> Any:
+        """Read from the finest level, by whole pieces where slices cut through them."""
+        level = self._levels[0]
+        sizes = chunk_sizes(level)
+        if sizes is None or self.ndim - self.rgb < 3:
+            return level[index]
+        places = index if isinstance(index, tuple) else (index,)
+        if not all(_is_plain(place) for place in places):
+            return level[index]
+        shape = tuple(int(n) for n in level.shape)
+        bounds = _bounds(places, shape)
+        box = tuple(
+            (first, end)
+            if end - first >= size
+            else (first // size * size, min(-(-end // size) * size, n))
+            for (first, end), size, n in zip(bounds, sizes, shape, strict=True)
+        )
+        room = math.prod(end - first for first, end in box) * self.dtype.itemsize
+        if box == bounds or room > KEPT_BYTES:
+            return level[index]
+        with self._lock:
+            if self._kept is None or not _inside(bounds, self._box):
+                self._kept = None
+                self._kept = np.asarray(level[tuple(slice(*b) for b in box)])
+                self._box = box
+            return self._kept[_within(places, bounds, self._box)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raise ImageError(
             f"This image of {' x '.join(map(str, self.shape))} points is read in parts "
             "only; ask for a part of it."
         )
+
+    @property
+    def levels(self) -> tuple[Any, ...]:
+        """The arrays, the finest first."""
+        return self._levels
 
     @property
     def chunks(self) -> Any:
@@ -64,10 +117,8 @@ class LazyArray:
     @property
     def chunk_rows(self) -> int:
         """How far the stored pieces reach along the first axis; 1 if unknown."""
-        if not self.chunks:
-            return 1
-        first = self.chunks[0]
-        return max(first) if isinstance(first, tuple) else int(first)
+        sizes = chunk_sizes(self._levels[0])
+        return 1 if sizes is None else sizes[0]
 
     def slabs(self, size: int) -> Iterator[slice]:
         """Cut the first axis into slabs of about `size` bytes, along stored pieces."""
@@ -101,6 +152,47 @@ class LazyArray:
             )
         ]
         return LazyArray([fitting[-1] if fitting else self._levels[0]], rgb=self.rgb)
+
+
+def _is_plain(place: Any) -> bool:
+    """Whether it is a number, or a slice without steps."""
+    if isinstance(place, slice):
+        return place.step in (None, 1)
+    return isinstance(place, int | np.integer)
+
+
+def _bounds(
+    places: tuple[Any, ...], shape: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    bounds = []
+    for axis, n in enumerate(shape):
+        place = places[axis] if axis < len(places) else slice(None)
+        if isinstance(place, slice):
+            first, end, _ = place.indices(n)
+            bounds.append((first, max(first, end)))
+        else:
+            number = int(place) + (n if place < 0 else 0)
+            bounds.append((number, number + 1))
+    return tuple(bounds)
+
+
+def _inside(
+    bounds: tuple[tuple[int, int], ...], box: tuple[tuple[int, int], ...]
+) -> bool:
+    return all(a <= x and y <= b for (x, y), (a, b) in zip(bounds, box, strict=True))
+
+
+def _within(
+    places: tuple[Any, ...],
+    bounds: tuple[tuple[int, int], ...],
+    box: tuple[tuple[int, int], ...],
+) -> tuple[Any, ...]:
+    """Count an index from the first point of a box."""
+    index: list[Any] = []
+    for axis, ((first, end), (origin, _)) in enumerate(zip(bounds, box, strict=True)):
+        number = axis < len(places) and not isinstance(places[axis], slice)
+        index.append(first - origin if number else slice(first - origin, end - origin))
+    return tuple(index)
 
 
 def lazy_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ import numpy as np
 
 from napari_medurwkv.errors import ImageError
 from napari_medurwkv.inference.checks import check_image
-from napari_medurwkv.io import Image
+from napari_medurwkv.io import Image, LazyArray
 from napari_medurwkv.io.foreign import (
     METADATA_KEY,
     geometry_from_layer_transform,
     image_from_layer,
 )
+from napari_medurwkv.io.turned import LazyFrame, TurnedArray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import CatalogueEntry, ModelCard
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io.foreign import LayerGeometry
+
+LARGE = 1 << 30
+"""Lazy layers of more bytes are never read as a whole, not even to find their place."""
 
 __all__ = [
     "LayerImage",
@@ -43,6 +48,8 @@ class LayerSnapshot:
     ----------
     data : array-like
         Full resolution; lazy if the layer's is.
+    coarser : tuple of array-like
+        The other levels of a pyramid.
     ndim : int
         Axes of the layer, colour apart.
     rgb : bool
@@ -67,6 +74,12 @@ class LayerSnapshot:
     source_path: str | None
     series: bool
     layer_id: str
+    coarser: tuple[Any, ...] = ()
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the voxels are not in memory, nor in one file."""
+        return not isinstance(self.data, np.ndarray)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,6 +118,7 @@ def take_snapshot(layer: Layer) -> LayerSnapshot:
         source_path=layer.source.path,
         series=layer.ndim == 4 or framed,
         layer_id=str(layer.unique_id),
+        coarser=tuple(layer.data[1:]) if layer.multiscale else (),
     )
 
 
@@ -117,15 +131,22 @@ def find_geometry(snapshot: LayerSnapshot) -> LayerGeometry:
         If the layer carries our metadata but no longer has the shape they describe.
     """
     state = snapshot.state
+    # One frame tells of all: they lie on one grid.
+    one = snapshot.data[0] if snapshot.frames else snapshot.data
     return geometry_from_layer_transform(
         snapshot.shape,
         **{key: state[key] for key in ("scale", "rotate", "shear", "affine", "units")},
         metadata=state["metadata"],
         source_path=snapshot.source_path,
-        # One frame tells of all: they lie on one grid.
-        data=snapshot.data[0] if snapshot.frames else snapshot.data,
+        data=None if _is_large(snapshot) else one,
         frame=0 if snapshot.frames else None,
     )
+
+
+def _is_large(snapshot: LayerSnapshot) -> bool:
+    """Whether a lazy layer is too large to be compared with its file."""
+    size = math.prod(snapshot.data.shape) * np.dtype(snapshot.data.dtype).itemsize
+    return snapshot.lazy and size > LARGE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +189,7 @@ class LayerImage:
         check_image(Image(stand_in, self.geometry, rgb, name), card)
 
     def read(self) -> Image:
-        """Make the engine's image; reads lazy data, so it belongs into a thread.
+        """Make the engine's image; what is lazy stays so.
 
         Raises
         ------
@@ -176,6 +197,8 @@ class LayerImage:
             If the layer is empty, has no finite value or does not fit into memory.
         """
         snapshot = self.snapshot
+        if snapshot.lazy:
+            return self._lazy_image()
         data = snapshot.data if self.frame is None else snapshot.data[self.frame]
         try:
             image = image_from_layer(
@@ -190,6 +213,22 @@ class LayerImage:
                 "lower resolution."
             ) from error
         return replace(image, geometry=self.geometry)
+
+    def _lazy_image(self) -> Image:
+        snapshot, found = self.snapshot, self.layer_geometry
+        ornt = found.geometry.ornt
+        levels = []
+        for level in (snapshot.data, *snapshot.coarser):
+            one = level if self.frame is None else LazyFrame(level, self.frame)
+            upright = all((i, 1) == turn for i, turn in enumerate(ornt))
+            levels.append(one if upright else TurnedArray(one, ornt))
+        array = LazyArray(levels, rgb=snapshot.rgb)
+        if array.dtype.kind not in "biuf":
+            raise ImageError(
+                f"The layer {snapshot.name} holds {array.dtype} values, not real "
+                "numbers."
+            )
+        return Image(array, self.geometry, snapshot.rgb, snapshot.name, found.notes)
 
     def new_labels(self, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Make an empty mask.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ApproximateGeometryError, SeriesChoiceError
+from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,6 +136,14 @@ def image_layer(image: Image) -> LayerData:
     """Describe an image for napari: axes upright, in millimetres, with its geometry."""
     options = _placement(image.geometry) | {"name": _name(image), "rgb": image.rgb}
     _block(options)["notes"] = list(image.notes)
+    if isinstance(image.array, LazyArray):
+        levels = list(image.array.levels)
+        pyramid = len(levels) > 1
+        return (
+            (levels if pyramid else levels[0]),
+            options | {"multiscale": pyramid},
+            "image",
+        )
     return np.ascontiguousarray(image.array), options, "image"
 
 
