@@ -160,7 +160,15 @@ def segment(
         for note in picture.notes:
             say(f"Note: {note}")
         if forecast:
-            told = _forecast(picture, entry.path, device, overlap, instances, tta)
+            told = _forecast(
+                picture,
+                entry.path,
+                device=device,
+                overlap=overlap,
+                instances=instances,
+                tta=tta,
+                views=read_views(views),
+            )
     if forecast:
         text = f"{told.text} for {told.windows} windows, on {told.device}."
         show_json(asdict(told)) if as_json else say(text)
@@ -204,27 +212,13 @@ def segment(
     say(f"Wrote {wrote} and {record_path(mask)}. {record.notice}")
 
 
-def _forecast(
-    image: Image,
-    model: Path,
-    device: str,
-    overlap: float | None,
-    instances: bool,
-    tta: bool,
-) -> Foresight:
+def _forecast(image: Image, model: Path, **options: Any) -> Foresight:
     """Compute a few windows and tell what the run would take."""
     from napari_medurwkv.checkpoints import load_model
     from napari_medurwkv.inference.foresight import foresee
     from napari_medurwkv.inference.memory import free_memory
 
-    found = foresee(
-        image,
-        load_model(model),
-        device=device,
-        overlap=overlap,
-        instances=instances,
-        tta=tta,
-    )
+    found = foresee(image, load_model(model), **options)
     # Raises where it would not fit.
     found.check(*free_memory("cuda" if found.device_bytes else "cpu"))
     return found

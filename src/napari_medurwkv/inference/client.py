@@ -144,15 +144,9 @@ class EngineClient:
 
         Parameters
         ----------
-        geometry : Geometry
-            Of the image.
-        dtype : dtype
-            Of its values.
-        model : str or Path
-            Name in the catalogue, or path of a checkpoint.
-        rgb : bool
-            Whether the image has colours.
-        device, overlap, instances, region
+        geometry, dtype, rgb
+            Of the image and its values.
+        model, device, overlap, instances, region
             As for `segment`.
 
         Returns

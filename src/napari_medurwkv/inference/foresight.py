@@ -16,9 +16,10 @@ from napari_medurwkv.inference.forecast import Foresight, refuse_on_host
 from napari_medurwkv.inference.memory import free_memory, resident
 from napari_medurwkv.inference.plan import make_plan
 from napari_medurwkv.inference.predictor import MIRRORED, Predictor, evaluating
+from napari_medurwkv.inference.view_names import view_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.inference.plan import Plan
@@ -38,6 +39,7 @@ def foresee(
     instances: bool = False,
     tta: bool = False,
     region: tuple[slice, ...] | None = None,
+    views: Sequence[str | int] | None = None,
     mask_in_memory: bool = True,
     cancel: Callable[[], bool] | None = None,
 ) -> Foresight:
@@ -51,7 +53,7 @@ def foresee(
         What would be segmented, or anything of its shape and type.
     model : Model
         A loaded one; its network stays on the device.
-    device, overlap, instances, tta, region
+    device, overlap, instances, tta, region, views
         As for `segment`.
     mask_in_memory : bool
         Whether the mask will be an array in memory, and no zarr array or file.
@@ -72,7 +74,13 @@ def foresee(
     card = model.card
     check_image(image, card)
     chosen = card.overlap if overlap is None else overlap
-    plan = make_plan(image.geometry, card, chosen, region)
+    axes = view_axes(views, card)
+    plans = [
+        make_plan(image.geometry, card, chosen, region, axis)
+        for axis in axes or (None,)
+    ]
+    plan = plans[-1]
+    windows = sum(one.windows for one in plans)
     choice = choose_device(device)
     cuda = choice.device.startswith("cuda")
     if cuda:
@@ -83,12 +91,13 @@ def foresee(
             choice,
             len(card.output_values),
             MIRRORED if tta else ((),),
-            expected=plan.windows,
+            expected=windows,
         )
         costs = calibrate(image, model, plan, predictor, instances, cancel)
-    reading = len(plan.planes) * costs.per_plane
-    planes = plan.part[0][1] - plan.part[0][0]
-    computing = plan.windows * costs.window.seconds + planes * costs.per_slice
+    # Planes of other views have other sizes and as many points in all.
+    reading = len(plan.planes) * costs.per_plane * len(plans)
+    planes = (plan.part[0][1] - plan.part[0][0]) * len(plans)
+    computing = windows * costs.window.seconds + planes * costs.per_slice
     hashing = costs.per_byte * _bytes(image)
     # A GPU computes while a thread reads and another takes the fingerprint.
     seconds = max(reading, computing, hashing) if cuda else reading + computing
@@ -103,7 +112,7 @@ def foresee(
             device_bytes += _plane_bytes(plan, model, instances)
     host = None if now is None else now + more
     return Foresight(
-        plan.windows, seconds, host, int(device_bytes), choice.description, more
+        windows, seconds, host, int(device_bytes), choice.description, more
     )
 
 
