@@ -12,23 +12,17 @@ import itertools
 import threading
 import time
 import weakref
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medurwkv.errors import CancelledError, GeometryError, MedurwkvError
-from napari_medurwkv.inference.engine_arrays import (
-    map_array,
-    write_image,
-    write_zeros,
-)
 from napari_medurwkv.inference.engine_child import (
     EngineEndedError,
     EngineProcess,
     default_command,
 )
+from napari_medurwkv.inference.engine_exchange import Exchange
 from napari_medurwkv.inference.engine_host import EngineHost, exchanged_files
 from napari_medurwkv.inference.engine_protocol import (
     EngineError,
@@ -48,12 +42,9 @@ from napari_medurwkv.inference.engine_run import (
     obituary,
     orphan_answer,
 )
-from napari_medurwkv.inference.engine_sources import describe_levels, hand_over
 from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.inference.probabilities import leave_nothing, new_cache_path
-from napari_medurwkv.inference.uncertainty import Uncertainty
-from napari_medurwkv.io import LazyArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -340,38 +331,19 @@ class EngineClient:
             folder = self._host.folder
         if folder is None:
             raise EngineError(CLOSED)
-        out = listener.out
         with exchanged_files(folder, run.number) as paths:
-            image_path, labels_path, doubts_path = paths
-            if isinstance(image.array, LazyArray):
-                request["image"]["levels"] = describe_levels(image.array)
-                listener.parts = partial(hand_over, image.array, folder=folder)
-            elif write_image(image_path, image.array, lambda: run.cancelled):
-                request["image"]["path"] = str(image_path)
-            else:
+            exchange = Exchange(paths, image, listener, further)
+            if not exchange.put(request, lambda: run.cancelled):
                 raise AbandonedError
-            write_zeros(labels_path, out.shape, out.dtype)
-            request["labels"] = str(labels_path)
-            if further.uncertainty:
-                measures = 2 if further.tta else 1
-                write_zeros(doubts_path, (measures, *out.shape), np.dtype(np.uint8))
-                request["uncertainty"] = str(doubts_path)
-            listener.labels = map_array(labels_path, "r")
             try:
                 answer = self._converse(run, request, listener)
             except AbandonedError:
                 if not run.done or not run.keep_partial:
                     raise
-                if not isinstance(image.array, LazyArray):
-                    image = replace(image, array=map_array(image_path, "r"))
-                return orphan_answer(run, request, image)
+                return orphan_answer(run, request, exchange.image())
             finally:
                 listener.labels = None  # Windows cannot remove a mapped file
-            if further.uncertainty:
-                doubts = np.load(doubts_path, allow_pickle=False)
-                answer["uncertainty"] = Uncertainty(
-                    doubts[0], doubts[1] if further.tta else None
-                )
+            exchange.take(answer)
         if run.cancelled and not run.keep_partial:
             raise AbandonedError
         return answer
