@@ -7,7 +7,9 @@ import numpy as np
 from napari_medurwkv.correction.review import (
     ReviewMarks,
     doubtful_slices,
+    next_ranked,
     next_slice,
+    rank_slices,
     slices_with_islands,
     slices_with_label,
 )
@@ -40,6 +42,21 @@ def test_the_nearest_slice_beyond_is_next():
     assert next_slice([9, 2, 5], 2, 1) == 5
     assert next_slice([9, 2, 5], 5, -1) == 2
     assert next_slice([9, 2, 5], 9, 1) is None
+
+
+def test_the_most_doubtful_slice_comes_first():
+    assert rank_slices([0, 3.0, 1.0, float("nan"), 3.0]).tolist() == [1, 4, 2]
+    assert rank_slices([]).tolist() == []
+
+
+def test_a_ranking_is_gone_through_from_its_first():
+    assert next_ranked([7, 2, 5], 0, 1) == 7
+    assert next_ranked([7, 2, 5], 0, -1) == 7
+    assert next_ranked([7, 2, 5], 7, 1) == 2
+    assert next_ranked([7, 2, 5], 5, -1) == 2
+    assert next_ranked([7, 2, 5], 5, 1) is None
+    assert next_ranked([7, 2, 5], 7, -1) is None
+    assert next_ranked([], 7, 1) is None
 
 
 def test_marks_are_kept():

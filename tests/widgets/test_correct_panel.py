@@ -236,6 +236,57 @@ def test_the_arrows_go_to_slices_that_need_a_look(panel, layer, viewer, qtbot):
     qtbot.waitUntil(lambda: navigator.index == 1)
 
 
+def doubt(*, axis0):
+    slices = [list(axis0), [0.0] * 40, [0.0] * 48]
+    return {"uncertainty": {"measure": "entropy", "slices": slices, "mean": 0.1}}
+
+
+def test_the_arrows_go_to_where_the_model_was_unsure(panel, layer, viewer):
+    layer.metadata["medurwkv"] = doubt(axis0=[0, 5.0, 0, 9.0, 2.0, 0])
+    navigator = panel.navigator
+    navigator.kind.setCurrentText("by uncertainty")
+    viewer.dims.set_point(0, 0)
+    for expected in (3, 1, 4):
+        press(layer, ".")
+        assert navigator.index == expected
+    assert panel.message == "Slice 4: number 3 of 3 by uncertainty."
+    press(layer, ".")
+    assert navigator.index == 4
+    assert "last slice by uncertainty" in panel.message
+    press(layer, ",")
+    assert navigator.index == 1
+    viewer.dims.order = (1, 0, 2)
+    press(layer, ".")
+    assert "last slice by uncertainty" in panel.message  # nothing along this axis
+
+
+@pytest.mark.parametrize("slices", [None, [], [[1.0], [1.0] * 40, [1.0] * 48]])
+def test_a_mask_without_uncertainty_says_what_to_do(panel, layer, viewer, slices):
+    if slices is not None:
+        layer.metadata["medurwkv"] = {"uncertainty": {"slices": slices}}
+    viewer.dims.set_point(0, 0)
+    panel.navigator.kind.setCurrentText("by uncertainty")
+    press(layer, ".")
+    assert "segment with uncertainty" in panel.message
+    assert panel.navigator.index == 0
+
+
+def test_a_result_taken_over_brings_its_uncertainty(panel, layer, viewer, qtbot):
+    layer.metadata["medurwkv"] = {"classes": [], **doubt(axis0=[1.0] * 6)}
+    again = viewer.add_labels(np.ones(SHAPE, np.uint8), scale=(2, 1, 1), name="again")
+    again.metadata["medurwkv"] = doubt(axis0=[0, 0, 0, 0, 0, 4.0])
+    viewer.layers.selection.active = layer
+    panel.picker.choose(layer)
+    panel.take_tool("take_result")
+    panel.tools.other.choose(again)
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    assert panel.tools.other.layer is again  # the preview has not moved the choice
+    panel.tools.apply()
+    assert panel.session.uncertainty(0) == [0, 0, 0, 0, 0, 4.0]
+    assert layer.metadata["medurwkv"]["classes"] == []
+
+
 def test_the_threshold_brush_keeps_to_its_range(panel, layer, viewer, qtbot):
     layer.selected_label = 1
     viewer.dims.set_point(0, 2 * 2)

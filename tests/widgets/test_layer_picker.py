@@ -84,3 +84,29 @@ def test_removal_of_the_chosen_layer_is_announced(viewer, picker, qtbot):
     with qtbot.waitSignal(picker.layer_changed):
         viewer.layers.remove(second)
     assert picker.layer is first
+
+
+def test_a_choice_that_does_not_follow_stays(viewer, qtbot):
+    first = viewer.add_image(np.zeros((4, 4)), name="first")
+    second = viewer.add_image(np.zeros((4, 4)), name="second")
+    picker = LayerPicker(viewer, Image, "none", follow=False)
+    qtbot.addWidget(picker)
+    picker.choose(first)
+    viewer.layers.selection.active = second
+    assert picker.layer is first
+    picker.disconnect_viewer()
+
+
+def test_a_layer_that_is_left_out_is_not_listed(viewer, qtbot):
+    first = viewer.add_image(np.zeros((4, 4)), name="first")
+    second = viewer.add_image(np.zeros((4, 4)), name="second")
+    picker = LayerPicker(viewer, Image, "none")
+    qtbot.addWidget(picker)
+    picker.leave_out(second)
+    assert picker.count() == 1
+    assert picker.layer is first
+    viewer.layers.selection.active = second
+    assert picker.layer is first
+    picker.leave_out(None)
+    assert picker.count() == 2
+    picker.disconnect_viewer()

@@ -17,7 +17,9 @@ __all__ = [
     "ReviewMarks",
     "ReviewState",
     "doubtful_slices",
+    "next_ranked",
     "next_slice",
+    "rank_slices",
     "slices_with_islands",
     "slices_with_label",
 ]
@@ -97,9 +99,53 @@ def doubtful_slices(
         flat = np.nan_to_num(np.asarray(_slice(doubt, axis, k), np.float32)).ravel()
         top = max(1, round(share * flat.size))
         scores.append(float(np.partition(flat, flat.size - top)[-top:].mean()))
-    ranked = np.argsort(-np.asarray(scores), kind="stable")
-    sure: NDArray[np.int64] = ranked[np.asarray(scores)[ranked] > 0][:most]
-    return sure
+    return rank_slices(scores)[:most]
+
+
+def rank_slices(scores: Sequence[float] | NDArray[Any]) -> NDArray[np.int64]:
+    """Return slices by their doubt, the most doubtful first.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        One per slice, such as the sum of the entropy over it. Slices of 0, such as
+        those that the network did not look at, and of no number are left out.
+
+    Returns
+    -------
+    ndarray of int64
+        Of equal ones the lower comes first.
+    """
+    doubt = np.nan_to_num(np.asarray(scores, float))
+    ranked = np.argsort(-doubt, kind="stable")
+    found: NDArray[np.int64] = ranked[doubt[ranked] > 0]
+    return found
+
+
+def next_ranked(
+    ranked: Sequence[int] | NDArray[Any], current: int, direction: Literal[1, -1]
+) -> int | None:
+    """Return the slice that comes after, or before, the current one in a ranking.
+
+    Parameters
+    ----------
+    ranked : sequence of int
+        Slices, the first to be looked at first.
+    current : int
+        Where one is; from a slice that is not in the ranking one goes to its first.
+    direction : {1, -1}
+        Down the ranking, or back up.
+
+    Returns
+    -------
+    int or None
+        None at its end.
+    """
+    order = [int(k) for k in ranked]
+    if current not in order:
+        return order[0] if order else None
+    place = order.index(current) + direction
+    return order[place] if 0 <= place < len(order) else None
 
 
 def next_slice(

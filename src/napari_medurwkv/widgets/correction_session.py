@@ -163,6 +163,19 @@ class CorrectionSession(QObject):
         self.isolated = value
         self._show()
 
+    def uncertainty(self, axis: int) -> list[float] | None:
+        """Return the model's doubt per slice of an axis; None where none was kept."""
+        return _uncertainty(self.layer, self.mask.array.shape, axis)
+
+    def take_uncertainty(self, layer: Any) -> None:
+        """Take over what a new result's layer knows of the model's doubt."""
+        block = real_layer(layer).metadata.get(METADATA_KEY)
+        if isinstance(block, dict) and block.get("uncertainty"):
+            own = self.layer.metadata.get(METADATA_KEY)
+            known = own if isinstance(own, dict) else {}
+            doubt = {"uncertainty": block["uncertainty"]}
+            self.layer.metadata[METADATA_KEY] = {**known, **doubt}
+
     def saved(self) -> None:
         """Note that the mask has been saved as a file: the journal is not needed."""
         self.autosave.forget()
@@ -313,6 +326,18 @@ class CorrectionSession(QObject):
         if shown != self._shown:
             self._shown = shown
             show_classes(self.layer, self.mask.classes, self.isolated)
+
+
+def _uncertainty(
+    layer: Labels, shape: tuple[int, ...], axis: int
+) -> list[float] | None:
+    block = layer.metadata.get(METADATA_KEY)
+    kept = block.get("uncertainty") if isinstance(block, dict) else None
+    slices = kept.get("slices") if isinstance(kept, dict) else None
+    # Data of another shape is no longer that of the run.
+    if not slices or tuple(len(row) for row in slices) != tuple(shape):
+        return None
+    return [float(score) for score in slices[axis]]
 
 
 def _place(state: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class LayerPicker(QComboBox):
         Class of the layers, for example `napari.layers.Image`.
     hint : str
         Shown while there is no such layer.
+    follow : bool
+        Whether the choice follows napari's active layer.
     """
 
     layer_changed = Signal(object)
@@ -44,8 +46,12 @@ class LayerPicker(QComboBox):
         layer_type: type[Layer],
         hint: str,
         parent: QWidget | None = None,
+        *,
+        follow: bool = True,
     ) -> None:
         super().__init__(parent)
+        self._follow = follow
+        self._left_out: Hashable | None = None
         self._viewer = viewer
         self._layer_type = layer_type
         self._layers: dict[Hashable, Layer] = {}
@@ -83,12 +89,21 @@ class LayerPicker(QComboBox):
         if index >= 0:
             self.setCurrentIndex(index)
 
+    def leave_out(self, layer: Layer | None) -> None:
+        """Do not list a layer, such as the one that another shall be chosen for."""
+        self._left_out = None if layer is None else layer.unique_id
+        self._refresh()
+
+    def _listed(self, layer: Layer) -> bool:
+        own = isinstance(layer, self._layer_type) and not is_helper(layer)
+        return own and layer.unique_id != self._left_out
+
     def _refresh(self, event: Any = None) -> None:
         chosen = self.currentData()
         present = {
             layer.unique_id: layer
             for layer in reversed(self._viewer.layers)
-            if isinstance(layer, self._layer_type) and not is_helper(layer)
+            if self._listed(layer)
         }
         for key, layer in self._layers.items():
             if key not in present:
@@ -109,13 +124,13 @@ class LayerPicker(QComboBox):
 
     def _default_index(self) -> int:
         active = self._viewer.layers.selection.active
-        if active is not None and active.unique_id in self._layers:
+        if self._follow and active is not None and active.unique_id in self._layers:
             return self._index_of(active.unique_id)
         return 0 if self._layers else -1
 
     def _follow_active(self, event: Any = None) -> None:
         active = self._viewer.layers.selection.active
-        if active is not None and active.unique_id in self._layers:
+        if self._follow and active is not None and active.unique_id in self._layers:
             self.choose(active)
 
     def _rename(self, event: Any = None) -> None:

@@ -8,7 +8,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_medurwkv.correction.review import (
+    next_ranked,
     next_slice,
+    rank_slices,
     slices_with_islands,
     slices_with_label,
 )
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SliceNavigator"]
 
-_KINDS = ("with label", "with islands", "not reviewed")
+_UNCERTAIN = "by uncertainty"
+_KINDS = ("with label", "with islands", "not reviewed", _UNCERTAIN)
 
 
 class SliceNavigator(QWidget):
@@ -42,7 +45,10 @@ class SliceNavigator(QWidget):
         self._task: BackgroundTask | None = None
         self.kind = QComboBox()
         self.kind.addItems(_KINDS)
-        self.kind.setToolTip("Which slices the arrows go to")
+        self.kind.setToolTip(
+            "Which slices the arrows go to; by uncertainty: those that the model was "
+            "least sure of first"
+        )
         self.back, self.forth = QPushButton("◀"), QPushButton("▶")
         self.back.setToolTip("Previous slice of this kind (,)")
         self.forth.setToolTip("Next slice of this kind (.)")
@@ -101,6 +107,9 @@ class SliceNavigator(QWidget):
         if session is None or self._task is not None:
             return
         axis, index, kind = self.axis, self.index, self.kind.currentText()
+        if kind == _UNCERTAIN:
+            self._go_by_doubt(session, axis, index, direction)
+            return
         mask, review = session.mask, session.review
         array, counts = mask.array, mask.counts
         known = session.components.slices_with_islands()
@@ -128,6 +137,30 @@ class SliceNavigator(QWidget):
                 self.go_to(found, axis)
 
         self._task = in_background(search, done)
+
+    def _go_by_doubt(
+        self,
+        session: CorrectionSession,
+        axis: int,
+        index: int,
+        direction: Literal[1, -1],
+    ) -> None:
+        scores = session.uncertainty(axis)
+        if scores is None:
+            self.told.emit(
+                "This mask has no uncertainty; segment with uncertainty switched on, "
+                "then correct its result."
+            )
+            return
+        ranked = rank_slices(scores)
+        found = next_ranked(ranked, index, direction)
+        if found is None:
+            end = "last" if direction > 0 else "first"
+            self.told.emit(f"This is the {end} slice by uncertainty.")
+            return
+        self.go_to(found, axis)
+        place = ranked.tolist().index(found) + 1
+        self.told.emit(f"Slice {found}: number {place} of {len(ranked)} by uncertainty.")
 
     def go_to(self, index: int, axis: int | None = None) -> None:
         """Show a slice."""

@@ -89,7 +89,8 @@ class ToolBox(QWidget):
         self.around.setPrefix("± ")
         self.around.setSuffix(" slices")
         self.image = LayerPicker(viewer, Image, "image for this tool")
-        self.other = LayerPicker(viewer, Labels, "other labels layer")
+        # Previews make layers active: the choice must not follow them.
+        self.other = LayerPicker(viewer, Labels, "other labels layer", follow=False)
         self.status = WrappedLabel()
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
@@ -126,6 +127,7 @@ class ToolBox(QWidget):
         """Work on another mask; a tool in use is put away."""
         self.show_tool(None)
         self._session = session
+        self.other.leave_out(None if session is None else session.layer)
 
     def show_tool(self, tool: Tool | None) -> None:
         """Take a tool, or put the one in use away."""
@@ -177,6 +179,8 @@ class ToolBox(QWidget):
             self.refresh()
             return None
         if edit is not None:
+            if edit.source == "model" and self._session is not None:
+                self._session.take_uncertainty(self.other.layer)
             self.applied.emit(edit)
             self.cancel()
         return edit
