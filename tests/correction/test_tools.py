@@ -200,3 +200,67 @@ def test_the_catalogue_is_fit_to_be_shown():
                 assert parameter.default in parameter.choices
             elif not isinstance(parameter.default, bool):
                 assert parameter.low <= parameter.default <= parameter.high
+
+
+def combine(mask, **values):
+    request = Request(
+        find_tool("logical"), Scope.volume(SHAPE), target=1, values=values
+    )
+    before = mask.array.copy()
+    mask.enter(work_out(mask, request))
+    return before, mask.array
+
+
+OPERATIONS = {
+    "copy": lambda one, two: two,
+    "add": lambda one, two: one | two,
+    "subtract": lambda one, two: one & ~two,
+    "intersect": lambda one, two: one & two,
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_classes_of_one_mask_can_be_combined(mask, operation):
+    before, after = combine(mask, operation=operation, source="another class", label=2)
+    one, two = before == 1, before == 2
+    wanted = OPERATIONS[operation](one, two)
+    np.testing.assert_array_equal(after == 1, wanted)
+    # The other class gives what the chosen one gains, and nothing else.
+    np.testing.assert_array_equal(after == 2, two & ~wanted)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_combining_needs_another_class(mask, label):
+    with pytest.raises(CorrectionError, match="another class"):
+        combine(mask, source="another class", label=label)
+
+
+def with_layer(mask, other, **values):
+    request = Request(
+        find_tool("logical"),
+        Scope.volume(SHAPE),
+        target=1,
+        values={"operation": "add", **values},
+        other=other,
+    )
+    before = mask.array.copy()
+    mask.enter(work_out(mask, request))
+    return before, mask.array
+
+
+@pytest.mark.parametrize("label", [0, 2])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_one_label_of_another_layer_can_be_chosen(mask, label, overwrite):
+    other = np.roll(mask.array, 3, 2)
+    before, after = with_layer(mask, other, label=label, overwrite=overwrite)
+    chosen = other == 2 if label else other != 0
+    gained = chosen & (np.ones(SHAPE, bool) if overwrite else before == 0)
+    np.testing.assert_array_equal(after == 1, (before == 1) | gained)
+    if not overwrite:
+        np.testing.assert_array_equal(after == 2, before == 2)
+
+
+def test_a_class_needs_no_layer():
+    tool = find_tool("logical")
+    assert tool.needed({}) == ("layer",)
+    assert tool.needed({"source": "another class"}) == ()

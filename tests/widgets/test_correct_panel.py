@@ -435,3 +435,35 @@ def test_marks_outlive_the_panel(panel, layer, make, qtbot):
     panel.shut_down()
     second = make()
     np.testing.assert_array_equal(second.session.mask.marks, marks)
+
+
+def test_classes_are_combined_without_another_layer(panel, layer, qtbot):
+    layer.selected_label = 1
+    before = layer.data.copy()
+    panel.take_tool("logical")
+    tools = panel.tools
+    tools.scope.setCurrentText("volume")
+    assert tools.status.text() == "Choose another labels layer."
+    assert not tools.other.isHidden()
+    tools.form.set_value("source", "another class")
+    assert tools.other.isHidden()
+    settle(panel, qtbot)
+    assert "another class" in tools.status.text()  # which is still to be said
+    tools.form.set_value("label", 2)
+    settle(panel, qtbot)
+    tools.apply()
+    np.testing.assert_array_equal(layer.data == 1, before > 0)
+
+
+def test_labels_are_asked_for_with_their_names(panel, layer):
+    panel.classes.rename(2, "kidney")
+    panel.take_tool("swap")
+    spin = panel.tools.form._editors["other"]
+    spin.setValue(2)
+    assert spin.text() == "2 – kidney"
+    assert spin.valueFromText("17") == 17
+    assert spin.valueFromText("2 – kid") == 2
+    spin.lineEdit().setText("30")
+    assert panel.tools.form.values()["other"] == 30
+    panel.take_tool("logical")
+    assert panel.tools.form._editors["label"].text() == "0 – any"

@@ -144,7 +144,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "logical",
         "Combine",
-        "Change the chosen class by a mask in another layer",
+        "Change the chosen class by another layer, or by another class of this mask",
         runs.combine_with,
         "Shift-C",
         (
@@ -154,8 +154,14 @@ TOOLS: tuple[Tool, ...] = (
                 "add",
                 choices=("copy", "add", "subtract", "intersect"),
             ),
+            Parameter(
+                "source", "With", runs.LAYER, choices=(runs.LAYER, runs.OWN_CLASS)
+            ),
+            Parameter("label", "Its label", 0, 0, 65535, label="any"),
+            Parameter("overwrite", "May take voxels of other classes", False),
         ),
         needs=("layer",),
+        needs_if={"layer": ("source", runs.LAYER)},
         target=True,
     ),
     Tool(
@@ -172,7 +178,7 @@ TOOLS: tuple[Tool, ...] = (
         "Turn the selected classes into another one",
         runs.merge,
         "Shift-M",
-        (Parameter("into", "Label", 1, 1, 65535),),
+        (Parameter("into", "Label", 1, 1, 65535, label=""),),
     ),
     Tool(
         "delete",
@@ -187,7 +193,7 @@ TOOLS: tuple[Tool, ...] = (
         "Exchange the chosen class with another one",
         runs.swap,
         "Shift-E",
-        (Parameter("other", "With label", 2, 1, 65535),),
+        (Parameter("other", "With label", 2, 1, 65535, label=""),),
         target=True,
     ),
     Tool(

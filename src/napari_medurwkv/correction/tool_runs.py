@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from napari_medurwkv.correction.tools import Request
     from napari_medurwkv.correction.watch import Watch
 
+LAYER, OWN_CLASS = "another layer", "another class"
+"""What a class can be combined with."""
+
 
 def keep_largest_islands(
     labels: NDArray[Any], block: Block, ask: Request, watch: Watch
@@ -170,15 +173,29 @@ def grow_scribbles(
 def combine_with(
     labels: NDArray[Any], block: Block, ask: Request, watch: Watch
 ) -> NDArray[Any]:
-    """Run `combine` with another layer."""
+    """Run `combine` with another layer, or with another class of the mask."""
     watch.at(0)
-    other = block.of(ask.other) != 0
+    operation, label = ask.value("operation"), int(ask.value("label"))
+    over: Sequence[int] = (0,)
+    other: NDArray[np.bool_]
+    if ask.value("source") == LAYER:
+        drawn = block.of(ask.other)
+        other = drawn == label if label else drawn != 0
+    else:
+        if label in (0, ask.target):
+            raise CorrectionError("Choose the label of another class of this mask.")
+        other = labels == label
+        # It was named: what it gives, it may lose.
+        over = (0, label)
+    if ask.value("overwrite"):
+        over = np.unique(labels).tolist()
     return combine(
         labels,
         block.spacing,
-        operation=ask.value("operation"),
+        operation=operation,
         target=ask.target,
         other=other,
+        over=over,
     )
 
 

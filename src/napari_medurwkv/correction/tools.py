@@ -43,6 +43,8 @@ class Parameter:
         Of a text.
     suffix : str
         Unit of a number.
+    label : str or None
+        Of a number that is a label: what 0 stands for, or "" where it is not allowed.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Parameter:
     high: float = 1e6
     choices: tuple[str, ...] = ()
     suffix: str = ""
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Tool:
         What can be chosen.
     needs : tuple of Need
         What else it wants.
+    needs_if : mapping
+        From a need to the parameter and the value that it depends on.
     reach : str or None
         Parameter whose length in mm says how far it looks.
     reach_times : float
@@ -91,10 +96,21 @@ class Tool:
     key: str
     parameters: tuple[Parameter, ...] = ()
     needs: tuple[Need, ...] = ()
+    needs_if: Mapping[Need, tuple[str, Any]] = field(default_factory=dict)
     reach: str | None = None
     reach_times: float = 1.0
     flat: bool = True
     target: bool = False
+
+    def needed(self, values: Mapping[str, Any]) -> tuple[Need, ...]:
+        """Return what it wants, given its parameters; missing ones have defaults."""
+        full = {p.name: p.default for p in self.parameters} | dict(values)
+        return tuple(
+            need
+            for need in self.needs
+            if need not in self.needs_if
+            or full[self.needs_if[need][0]] == self.needs_if[need][1]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +202,7 @@ def work_out(mask: EditableMask, request: Request, watch: Watch = SILENT) -> Pre
         "scribbles": request.scribbles,
         "layer": request.other,
     }
-    for need in tool.needs:
+    for need in tool.needed(request.values):
         if given[need] is None:
             raise CorrectionError(_MISSING[need])
     for name in ("image", "scribbles", "other"):

@@ -160,7 +160,8 @@ class SliceNavigator(QWidget):
             return
         self.go_to(found, axis)
         place = ranked.tolist().index(found) + 1
-        self.told.emit(f"Slice {found}: number {place} of {len(ranked)} by uncertainty.")
+        count = len(ranked)
+        self.told.emit(f"Slice {found}: number {place} of {count} by uncertainty.")
 
     def go_to(self, index: int, axis: int | None = None) -> None:
         """Show a slice."""

@@ -135,7 +135,8 @@ class ToolBox(QWidget):
         self.preview.clear()
         self.drawing.stop()
         self.tool = tool if self._session is not None else None
-        self.form.show_tool(self.tool)
+        classes = () if self._session is None else self._session.mask.classes
+        self.form.show_tool(self.tool, {info.value: info.name for info in classes})
         self.setVisible(self.tool is not None)
         if self.tool is None or self._session is None:
             return
@@ -144,7 +145,6 @@ class ToolBox(QWidget):
         self._fit_scope(self.tool)
         needs = self.tool.needs
         self.image.setVisible("image" in needs)
-        self.other.setVisible("layer" in needs)
         told = self.tool.target or self.tool.name in (*_SELECTION, *_OWN_CLASSES)
         self.which.setVisible(not told)
         self._bind_keys(True)
@@ -162,6 +162,7 @@ class ToolBox(QWidget):
         session, tool = self._session, self.tool
         if session is None or tool is None:
             return
+        self.other.setVisible("layer" in tool.needed(self.form.values()))
         self.button.setEnabled(False)
         missing = self._missing(tool)
         if missing:
@@ -242,7 +243,8 @@ class ToolBox(QWidget):
         if "image" in tool.needs and self.image.layer is None:
             return "Open the image first: this tool looks at it."
         other, session = self.other.layer, self._session
-        if "layer" in tool.needs and session is not None:
+        needs_layer = "layer" in tool.needed(self.form.values())
+        if needs_layer and session is not None:
             if other is None or other.unique_id == session.layer.unique_id:
                 return "Choose another labels layer."
         return ""
@@ -256,6 +258,7 @@ class ToolBox(QWidget):
         if counts is not None:
             values += counts.values
         layer = session.layer
+        needs_layer = "layer" in tool.needed(self.form.values())
         return Request(
             tool,
             self._scope(session),
@@ -268,7 +271,7 @@ class ToolBox(QWidget):
             path=self.drawing.path,
             image=_plain(self.image.layer) if "image" in tool.needs else None,
             scribbles=self.drawing.scribbles if "scribbles" in tool.needs else None,
-            other=_plain(self.other.layer) if "layer" in tool.needs else None,
+            other=_plain(self.other.layer) if needs_layer else None,
         )
 
     def _classes(self, tool: Tool) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
+from qtpy.QtGui import QValidator
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,9 +16,46 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_medurwkv.correction.tools import Parameter, Tool
 
-__all__ = ["ToolForm"]
+__all__ = ["LabelSpin", "ToolForm"]
+
+
+class LabelSpin(QSpinBox):
+    """A label, with the name of its class; a number can be typed.
+
+    Parameters
+    ----------
+    names : mapping
+        From label to name.
+    """
+
+    def __init__(self, names: Mapping[int, str], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._names = names
+
+    def textFromValue(self, value: int) -> str:
+        """Write the number, and the name if there is one."""
+        name = self._names.get(value)
+        return str(value) if name is None else f"{value} – {name}"
+
+    def valueFromText(self, text: str) -> int:
+        """Read the number."""
+        return int(_digits(text) or self.minimum())
+
+    def validate(self, text: str, pos: int) -> tuple[QValidator.State, str, int]:
+        """Accept what begins with a number of the range."""
+        digits = _digits(text)
+        good = digits and self.minimum() <= int(digits) <= self.maximum()
+        state = QValidator.State
+        return (state.Acceptable if good else state.Intermediate), text, pos
+
+
+def _digits(text: str) -> str:
+    stripped = text.strip()
+    return stripped[: len(stripped) - len(stripped.lstrip("0123456789"))]
 
 
 class ToolForm(QWidget):
@@ -32,9 +70,21 @@ class ToolForm(QWidget):
         self._editors: dict[str, QWidget] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         self._tool: Tool | None = None
+        self._names: dict[int, str] = {}
 
-    def show_tool(self, tool: Tool | None) -> None:
-        """Show the parameters of a tool; None shows nothing."""
+    def show_tool(
+        self, tool: Tool | None, names: Mapping[int, str] | None = None
+    ) -> None:
+        """Show the parameters of a tool; None shows nothing.
+
+        Parameters
+        ----------
+        tool : Tool or None
+            Which.
+        names : mapping, optional
+            From label to the name of its class.
+        """
+        self._names = dict(names or {})
         if self._tool is not None:
             self._kept[self._tool.name] = self.values()
         while self._layout.rowCount():
@@ -80,7 +130,12 @@ class ToolForm(QWidget):
             combo.currentTextChanged.connect(self._announce)
             return combo
         whole = isinstance(parameter.default, int)
-        spin = QSpinBox() if whole else QDoubleSpinBox()
+        spin: QSpinBox | QDoubleSpinBox
+        if parameter.label is not None:
+            zero = {0: parameter.label} if parameter.label else {}
+            spin = LabelSpin({**self._names, **zero})
+        else:
+            spin = QSpinBox() if whole else QDoubleSpinBox()
         if whole:
             spin.setRange(int(parameter.low), int(parameter.high))
         else:
