@@ -242,3 +242,41 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(CorrectionError, match="number other than 0"):
         mask.change_classes("Twice", (CLASSES[0], CLASSES[0]))
     assert mask.classes == CLASSES
+
+
+def test_steps_that_belong_together_become_one():
+    """As a slider moves: each move over the last, undone and redone as one step."""
+    mask = make()
+    start, marks = mask.array.copy(), mask.marks.copy()
+    rng = np.random.default_rng(1)
+    last = None
+    for number in range(5):
+        box = random_box(rng)
+        after = rng.integers(0, 4, mask.array[box].shape).astype(np.uint8)
+        prepared = mask.prepare(f"Slide {number}", box, after, source="model")
+        last = mask.enter(prepared, onto=last)
+    end = mask.array.copy()
+    assert len(mask.history) == 1
+    assert mask.history.next_undo is last
+    assert last.name == "Slide 4"
+    check_numbers(mask)
+    mask.undo()
+    np.testing.assert_array_equal(mask.array, start)
+    np.testing.assert_array_equal(mask.marks, marks)
+    check_numbers(mask)
+    mask.redo()
+    np.testing.assert_array_equal(mask.array, end)
+    check_numbers(mask)
+
+
+def test_a_step_after_another_is_a_step_of_its_own():
+    mask = make()
+    box = full_box(SHAPE)
+    first = mask.apply("Slide", box, mask.array // 2, source="model")
+    mask.apply("Tool", box, mask.array + 1)
+    prepared = mask.prepare(
+        "Slide", box, mask.array * 0, source="model", policy="overwrite"
+    )
+    mask.enter(prepared, onto=first)
+    assert [step.name for step in mask.history.steps] == ["Slide", "Tool", "Slide"]
+    assert mask.history.nbytes == sum(step.nbytes for step in mask.history.steps)

@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +32,20 @@ from napari_medurwkv.errors import CancelledError, DeviceError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation
 from napari_medurwkv.inference.client import DeviceReport
 from napari_medurwkv.inference.forecast import Foresight
+from napari_medurwkv.inference.further import Further
+from napari_medurwkv.inference.probabilities import (
+    Probabilities,
+    Rule,
+    new_cache_path,
+    write_probabilities,
+)
+from napari_medurwkv.inference.uncertainty import Uncertainty
 from napari_medurwkv.provenance import (
     InputRecord,
     ModelRecord,
     RunRecord,
     SoftwareRecord,
+    UncertaintyRecord,
 )
 from napari_medurwkv.widgets.model_picker import ModelList
 
@@ -165,15 +175,54 @@ class FakeEngine:
             raise CancelledError("The segmentation was cancelled.")
         card = make_card()
         fraction = done / self.windows
+        further = options.get("further") or Further()
+        complete = done == self.windows
+        record = make_record(image, card, fraction)
+        kept = doubts = None
+        if further.keep_probabilities and complete:
+            kept = self.keep(image.array, options["instances"], record.run_id)
+        if further.uncertainty:
+            doubts, record = tell_doubts(image.array, further.tta, record)
         return Segmentation(
             labels=out,
             geometry=image.geometry,
             classes=card.classes,
             instances=options["instances"],
-            complete=done == self.windows,
+            complete=complete,
             fraction=fraction,
-            record=make_record(image, card, fraction),
+            record=record,
+            probabilities=kept,
+            uncertainty=doubts,
         )
+
+    def keep(self, array, instances, run_id):
+        """Probabilities that say what `answer` says."""
+        logits = np.stack([0 * array, 4 * array, 8 * array - 4])
+        chances = np.exp(logits - logits.max(0))
+        steps = np.rint(chances / chances.sum(0) * 255).astype(np.uint8)
+        best = self.answer(array)
+        for value in range(3):
+            tied = (steps[value] == steps.max(0)) & (best != value)
+            steps[value][tied] -= 1
+        if instances:
+            steps = np.concatenate([steps, steps[1:2]])
+        rule = Rule(
+            run_id,
+            array.shape,
+            tuple((0, n) for n in array.shape),
+            (0, 1, 2),
+            "softmax",
+            0.5,
+            0 if array.ndim == 3 else None,
+            array.ndim == 3,
+            InstanceRecipe(inside_channel=1, boundary_channel=2).model_dump()
+            if instances
+            else None,
+        )
+        path = new_cache_path(Path(tempfile.mkdtemp()))
+        with write_probabilities(path, rule) as kept:
+            kept[...] = steps
+        return Probabilities(path, run_id, temporary=True)
 
     @staticmethod
     def answer(array, instances=False):
@@ -185,9 +234,23 @@ class FakeEngine:
         return labels
 
 
+def tell_doubts(array, tta, record):
+    """As unsure as the image is close to 0; mirror images agree."""
+    entropy = np.rint(255 * np.exp(-np.abs(array))).astype(np.uint8)
+    doubts = Uncertainty(entropy, 0 * entropy if tta else None)
+    slices = [
+        tuple((entropy / 255).sum(tuple({0, 1, 2} - {axis})).tolist())
+        for axis in range(array.ndim)
+        if array.ndim == 3
+    ]
+    summary = UncertaintyRecord(mean=float((entropy / 255).mean()), slices=slices)
+    return doubts, record.model_copy(update={"uncertainty": summary})
+
+
 def make_record(image, card, fraction):
     now = datetime.datetime.now(datetime.UTC)
     return RunRecord(
+        run_id=uuid.uuid4().hex,
         software=SoftwareRecord.here(),
         model=ModelRecord(
             name=card.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -175,6 +175,22 @@ class Edit:
         """Bytes held."""
         parts = sum(p.nbytes for p in (*self.patches, *self.marks))
         return parts + _OVERHEAD + (self.tally.nbytes if self.tally else 0)
+
+
+def joined(first: Edit, second: Edit) -> Edit:
+    """Make one step of two that followed each other; it is called as the second.
+
+    Parameters
+    ----------
+    first, second : Edit
+        Of labels, by the same source.
+    """
+    return replace(
+        second,
+        patches=(*first.patches, *second.patches),
+        marks=(*first.marks, *second.marks),
+        tally=None,  # worked out again from the patches where it is needed
+    )
 
 
 def differences(

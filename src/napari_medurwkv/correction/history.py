@@ -76,6 +76,13 @@ class History:
             self.forgotten += 1
         self.changed.emit()
 
+    def amend(self, edit: Edit) -> None:
+        """Put a step in place of the last one, which it contains."""
+        if not self._done:
+            raise ValueError("there is no step to amend")
+        self._nbytes -= self._done.pop().nbytes
+        self.record(edit)
+
     def step_back(self) -> Edit | None:
         """Take the step that is to be undone; None where there is none."""
         if not self._done:

@@ -14,7 +14,7 @@ from psygnal import Signal
 
 from napari_medurwkv.correction.boxes import full_box
 from napari_medurwkv.correction.counts import Counts, tally_labels, tally_patches
-from napari_medurwkv.correction.edits import Edit, differences
+from napari_medurwkv.correction.edits import Edit, differences, joined
 from napari_medurwkv.correction.history import DEFAULT_BUDGET, History
 from napari_medurwkv.correction.protect import (
     Policy,
@@ -169,8 +169,15 @@ class EditableMask:
         edit = self._difference(name, box, before, allowed, source)
         return Prepared(replace(edit, held=held), version)
 
-    def enter(self, prepared: Prepared) -> Edit:
+    def enter(self, prepared: Prepared, onto: Edit | None = None) -> Edit:
         """Carry out an edit and record it.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            What to do.
+        onto : Edit, optional
+            Where this is the last step, both become one step, which is returned.
 
         Raises
         ------
@@ -184,8 +191,12 @@ class EditableMask:
         edit = prepared.edit
         if not edit.empty:
             self._write(edit, undo=False)
-            self.history.record(edit)
-            self._tell(edit)
+            if onto is not None and self.history.next_undo is onto:
+                edit = joined(onto, edit)
+                self.history.amend(edit)
+            else:
+                self.history.record(edit)
+            self._tell(prepared.edit)
         return edit
 
     def apply(self, name: str, box: Box, after: NDArray[Any], **options: Any) -> Edit:
@@ -380,9 +391,11 @@ class EditableMask:
         return Edit(name, source, patches, marks, tally)
 
     def _write(self, edit: Edit, *, undo: bool) -> None:
-        for patch in edit.patches:
+        # Patches of a step that was made of several may lie over each other.
+        order = -1 if undo else 1
+        for patch in edit.patches[::order]:
             patch.write(self.array, undo=undo)
-        for patch in edit.marks:
+        for patch in edit.marks[::order]:
             patch.write(self.marks, undo=undo)
         if edit.classes is not None:
             self._classes = edit.classes[0 if undo else 1]

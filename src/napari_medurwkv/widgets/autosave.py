@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,9 @@ class Autosave(QObject):
         self._journal: Journal | None = None
         self._kept = mask.version
         self._task: BackgroundTask | None = None
+        self._ending = threading.Lock()  # guards the two below
+        self._writing = False
+        self._closed = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -89,11 +93,18 @@ class Autosave(QObject):
         array, marks, classes = mask.array, mask.marks, mask.classes
 
         def work() -> int:
-            if self._journal is None:
-                self._journal = Journal(self._identity, self._folder)
-            self._journal.save(Snapshot(array, marks, classes, details))
+            try:
+                if self._journal is None:
+                    self._journal = Journal(self._identity, self._folder)
+                self._journal.save(Snapshot(array, marks, classes, details))
+            finally:
+                with self._ending:
+                    self._writing = False
+                    if self._closed:
+                        self._let_go()
             return version
 
+        self._writing = True
         self._task = in_background(work, self._tell)
 
     def forget(self) -> None:
@@ -110,6 +121,13 @@ class Autosave(QObject):
         if self._task is not None:
             self._task.abandon()
             self._task = None
+        with self._ending:
+            self._closed = True
+            # The thread may be making the journal just now; then it lets it go.
+            if not self._writing:
+                self._let_go()
+
+    def _let_go(self) -> None:
         if self._journal is not None:
             self._journal.close()
             self._journal = None

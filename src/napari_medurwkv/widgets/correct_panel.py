@@ -237,17 +237,40 @@ class CorrectPanel(QWidget):
         session = None if layer is None else self._sessions.get(layer.unique_id)
         return session if session is not None and session.open else None
 
+    def session_for(self, layer: Layer) -> CorrectionSession | None:
+        """Begin to correct a mask, if nobody does, without showing it.
+
+        Parameters
+        ----------
+        layer : Layer
+            An editable labels layer.
+
+        Returns
+        -------
+        CorrectionSession or None
+            None where it cannot be corrected; the panel says why.
+        """
+        found = self._own_session(layer) or session_of(layer)
+        if found is None and layer.editable:
+            found = self._new_session(layer)
+        return found
+
     def _begin(self, layer: Layer) -> None:
         if session_of(layer) is not None:
             self.tell("This mask is being corrected in another Correct panel.")
             return
+        session = self._new_session(layer)
+        if session is not None:
+            self._show_session(session)
+
+    def _new_session(self, layer: Layer) -> CorrectionSession | None:
         self._switching = True
         try:
             image = grey_image_of(self._viewer, layer)
             session = CorrectionSession(layer, self._folder, self, image=image)
         except MedurwkvError as error:
             self.tell(str(error))
-            return
+            return None
         finally:
             self._switching = False
         self._sessions[layer.unique_id] = session
@@ -255,7 +278,7 @@ class CorrectPanel(QWidget):
         session.told.connect(self.tell)
         session.binding.lost.connect(lambda: self._on_lost(session))
         bind_keys(session.layer, self)
-        self._show_session(session)
+        return session
 
     def _show_session(self, session: CorrectionSession) -> None:
         self.session = session

@@ -33,6 +33,7 @@ from napari_medurwkv.widgets.export_plan import (
 )
 from napari_medurwkv.widgets.format_list import FormatList
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
+from napari_medurwkv.widgets.helper_layers import is_helper
 from napari_medurwkv.widgets.layer_image import LayerSnapshot, take_snapshot
 from napari_medurwkv.widgets.layer_picker import LayerPicker
 from napari_medurwkv.widgets.look import (
@@ -294,7 +295,7 @@ class ExportPanel(QWidget):
         return [
             take_snapshot(layer)
             for layer in reversed(self._viewer.layers)
-            if isinstance(layer, Image) and layer.ndim == ndim
+            if isinstance(layer, Image) and layer.ndim == ndim and not is_helper(layer)
         ]
 
     def _learn(self, outcome: Outcome[Mask]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 __all__ = ["Foldout"]
@@ -17,6 +18,9 @@ class Foldout(QWidget):
     content : QWidget
         What is folded.
     """
+
+    folded = Signal(bool)
+    """Emits whether the content is shown now."""
 
     def __init__(
         self, title: str, content: QWidget, parent: QWidget | None = None
@@ -47,4 +51,5 @@ class Foldout(QWidget):
 
     def _fold(self, show: bool) -> None:
         self._content.setVisible(show)
+        self.folded.emit(show)
         self._button.setText(f"{'▾' if show else '▸'}  {self._title}")

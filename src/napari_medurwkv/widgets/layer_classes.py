@@ -10,6 +10,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_medurwkv.correction.classes import LabelClass, next_color
 from napari_medurwkv.io.foreign import METADATA_KEY
+from napari_medurwkv.widgets.helper_layers import is_helper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,8 @@ def show_classes(
 def grey_image_of(viewer: Any, layer: Labels) -> Any:
     """Return the image below a mask: in memory, grey and of its shape; else None."""
     for other in viewer.layers:
+        if is_helper(other):
+            continue
         if isinstance(other, Image) and not other.rgb and not other.multiscale:
             data = other.data
             if isinstance(data, np.ndarray) and data.shape == layer.data.shape:

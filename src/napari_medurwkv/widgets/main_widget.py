@@ -39,6 +39,8 @@ class MedurwkvWidget(QWidget):
         self.segment = SegmentPanel(viewer, engine)
         self.correct = CorrectPanel(viewer)
         self.export = ExportPanel(viewer)
+        # One history of a mask, whoever changes it.
+        self.segment.adjust.adjuster.open_session = self.correct.session_for
         self._panels = (
             ("Segment", self.segment),
             ("Correct", self.correct),

@@ -1,4 +1,4 @@
-"""The few choices of a run: device, overlap, and separate objects."""
+"""The choices of a run: device, overlap, views, what to keep, and separate objects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QWidget
 
+from napari_medurwkv.inference.further import Further
+from napari_medurwkv.inference.view_names import VIEWS, view_axes, view_names
 from napari_medurwkv.widgets.look import let_shrink
 
 if TYPE_CHECKING:
@@ -62,17 +64,40 @@ class RunOptions(QWidget):
         self.separate.setToolTip(
             "Number every object instead of marking one class for all"
         )
-        rows = QFormLayout(self)
+        self.views = QComboBox()
+        self.views.setToolTip(
+            "How the volume is cut into slices for the model; three ways take about "
+            "three times as long"
+        )
+        let_shrink(self.views)
+        self.mirror = QCheckBox("Average mirror images")
+        self.mirror.setToolTip("Steadier, and four times slower")
+        self.keep = QCheckBox("Keep probabilities")
+        self.keep.setToolTip(
+            "Afterwards, threshold and class weights can be changed without running "
+            "the model again; takes one byte of disk per class and voxel"
+        )
+        self.doubt = QCheckBox("Show uncertainty")
+        self.doubt.setToolTip(
+            "Add a layer that shows where the model is unsure; the Correct panel then "
+            "finds those slices"
+        )
+        self._rows = rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("Device", self._device)
         rows.addRow("Overlap", self._overlap)
+        rows.addRow("Views", self.views)
+        for box in (self.mirror, self.keep, self.doubt):
+            rows.addRow(box)
         self.separate.hide()
         self._device.currentIndexChanged.connect(
             lambda: self.device_changed.emit(self.device)
         )
-        for combo in (self._device, self._overlap):
+        for combo in (self._device, self._overlap, self.views):
             combo.currentIndexChanged.connect(lambda: self.changed.emit())
-        self.separate.toggled.connect(lambda: self.changed.emit())
+        for box in (self.separate, self.mirror):
+            box.toggled.connect(lambda: self.changed.emit())
+        self._show_views(None)
 
     @property
     def device(self) -> str:
@@ -90,6 +115,17 @@ class RunOptions(QWidget):
         """Whether objects are to be numbered."""
         return not self.separate.isHidden() and self.separate.isChecked()
 
+    @property
+    def further(self) -> Further:
+        """Views, mirror images, and what is to be kept."""
+        views: tuple[str, ...] | None = self.views.currentData()
+        return Further(
+            tta=self.mirror.isChecked(),
+            views=views,
+            keep_probabilities=self.keep.isChecked(),
+            uncertainty=self.doubt.isChecked(),
+        )
+
     def set_instances(self, separate: bool) -> None:
         """Choose whether objects are to be numbered, where the model can."""
         self.separate.setChecked(separate)
@@ -98,5 +134,29 @@ class RunOptions(QWidget):
         """Offer what this model can do."""
         can = card is not None and card.instances is not None
         self.separate.setVisible(can)
+        self._show_views(card)
+        segments = card is None or card.task == "segmentation"
+        for box in (self.mirror, self.keep, self.doubt):
+            box.setVisible(segments)
         if card is not None:
             self._overlap.setItemText(0, f"{card.overlap:.0%}, by the card")
+
+    def _show_views(self, card: ModelCard | None) -> None:
+        """Offer the views of a volume; pictures have one."""
+        there = card is not None and card.slice_axis is not None
+        self._rows.setRowVisible(self.views, there)
+        chosen = self.views.currentData()
+        self.views.blockSignals(True)
+        self.views.clear()
+        if card is None or card.slice_axis is None:
+            self.views.addItem("by the card", None)
+        else:
+            own = ", ".join(view_names(sorted(view_axes(None, card))))
+            self.views.addItem(f"{own}, by the card", None)
+            single = (VIEWS[card.slice_axis],)
+            if len(card.views) > 1:
+                self.views.addItem(f"{single[0]} only", single)
+            if len(card.views) < len(VIEWS):
+                self.views.addItem("all three, averaged", VIEWS)
+        self.views.setCurrentIndex(max(0, self.views.findData(chosen)))
+        self.views.blockSignals(False)

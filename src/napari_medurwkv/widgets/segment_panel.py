@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import notification_manager, show_error
@@ -10,14 +11,17 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medurwkv.errors import MedurwkvError
+from napari_medurwkv.inference.view_names import VIEWS
 from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.provenance import RESEARCH_USE
+from napari_medurwkv.widgets.adjust_panel import AdjustPanel
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.denoise_run import DenoiseEnd, DenoiseRun
 from napari_medurwkv.widgets.device_line import DeviceLine
 from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.forecast_line import ForecastLine, RunQuestion
 from napari_medurwkv.widgets.image_picker import ImagePicker
+from napari_medurwkv.widgets.kept_mask import KeptMask
 from napari_medurwkv.widgets.live_measures import Measured
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
+    from napari_medurwkv.checkpoints import ModelCard
+    from napari_medurwkv.inference.further import Further
     from napari_medurwkv.widgets.layer_image import LayerImage
     from napari_medurwkv.widgets.model_picker import ModelList
     from napari_medurwkv.widgets.shared_engine import Engine
@@ -88,6 +94,7 @@ class SegmentPanel(QWidget):
         self.device = DeviceLine()
         self.forecast = ForecastLine(self._engine)
         self.result = ResultView(viewer)
+        self.adjust = AdjustPanel(viewer)
         self._hint = WrappedLabel()
         self._status = WrappedLabel()
         self._settled = QTimer(self)
@@ -151,6 +158,7 @@ class SegmentPanel(QWidget):
         self._pending = False
         self._say("", None)
         self.result.clear()
+        self.adjust.use(None)
         run: SegmentRun | DenoiseRun
         try:
             region, part = self._region(layer, picture, preview=preview)
@@ -164,6 +172,7 @@ class SegmentPanel(QWidget):
                 keep_partial=read_preferences().keep_partial,
                 region=region,
                 part=part,
+                further=self._further(entry.card, preview=preview),
             )
             if entry.card.task == "restoration":
                 run = DenoiseRun(self._viewer, request, self)
@@ -180,6 +189,13 @@ class SegmentPanel(QWidget):
         self.button.show_starting()
         self._allow_changes(False)
         run.start()
+
+    def _further(self, card: ModelCard, *, preview: bool) -> Further:
+        further = self.options.further
+        if preview and card.slice_axis is not None:
+            # A slice of every other view would take all of their slices.
+            return replace(further, views=(VIEWS[card.slice_axis],))
+        return further
 
     def _region(
         self, layer: Layer, picture: LayerImage, *, preview: bool
@@ -215,8 +231,11 @@ class SegmentPanel(QWidget):
         parts = (self._warming, self.result, self.device, self.models, self.images)
         for part in (*parts, self.forecast):
             part.abandon()
-        if alive:
+        if not alive:
+            self.adjust.abandon()
+        else:
             self.result.clear()
+            self.adjust.use(None)
             self.images.disconnect_viewer()
             self.part.disconnect_viewer()
             self.setEnabled(False)
@@ -245,6 +264,7 @@ class SegmentPanel(QWidget):
             self.device,
             self._status,
             self.result,
+            self.adjust,
         ):
             column.addWidget(widget)
         column.addStretch(1)
@@ -315,7 +335,8 @@ class SegmentPanel(QWidget):
             return
         picture, entry = self.images.picture, self.models.entry
         ready = self.button.isEnabled() and picture is not None and entry is not None
-        if not ready or entry.card.task == "restoration":
+        slow = self.options.further.tta or self.options.further.views is not None
+        if not ready or entry.card.task == "restoration" or slow:
             self.forecast.show_question(None)
             return
         self.forecast.show_question(
@@ -369,7 +390,7 @@ class SegmentPanel(QWidget):
             self.button.show_progress(fraction, seconds)
 
     def _end(self, end: RunEnd) -> None:
-        self._run = None
+        run, self._run = self._run, None
         self._allow_changes(True)
         self.button.show_idle()
         if end.layer is None:
@@ -388,6 +409,10 @@ class SegmentPanel(QWidget):
                 segmentation.instances,
             )
             self.result.show_mask(subject, end.measures)
+            kept = segmentation.probabilities
+            picture = run.picture if isinstance(run, SegmentRun) else None
+            if kept is not None and picture is not None and picture.frame is None:
+                self.adjust.use(KeptMask(end.layer, kept, picture))
         self._update_ready()
 
     def _end_denoising(self, end: DenoiseEnd) -> None:

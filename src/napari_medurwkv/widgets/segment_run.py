@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medurwkv.errors import CancelledError
+from napari_medurwkv.inference.further import Further
 from napari_medurwkv.widgets.background import Outcome, in_napari_worker
 from napari_medurwkv.widgets.mask_measures import measure_mask
 from napari_medurwkv.widgets.original import PackedLabels
@@ -20,9 +21,15 @@ from napari_medurwkv.widgets.result_layer import (
     object_features,
     spatial_state,
 )
+from napari_medurwkv.widgets.uncertainty_layer import (
+    add_uncertainty,
+    uncertainty_arrays,
+    uncertainty_summary,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
+    from numpy.typing import NDArray
 
     from napari_medurwkv.checkpoints import CatalogueEntry
     from napari_medurwkv.inference import Progress, Segmentation
@@ -64,6 +71,8 @@ class RunRequest:
         Part of the image, in display order; all by default.
     part : str
         What that part is, for the mask's name; empty for all.
+    further : Further
+        Views, mirror images, and what is to be kept.
     """
 
     layer: Layer
@@ -75,6 +84,7 @@ class RunRequest:
     keep_partial: bool = True
     region: tuple[slice, ...] | None = None
     part: str = ""
+    further: Further = field(default_factory=Further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ class _Work:
     original: PackedLabels
     measures: tuple[ClassMeasure, ...]
     highest: int
+    doubts: tuple[tuple[str, NDArray[Any]], ...] = ()
 
 
 class SegmentRun(QObject):
@@ -171,6 +182,11 @@ class SegmentRun(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self._look)
+
+    @property
+    def picture(self) -> LayerImage:
+        """What is segmented."""
+        return self._request.picture
 
     @property
     def cancelled(self) -> bool:
@@ -232,6 +248,7 @@ class SegmentRun(QObject):
             overlap=request.overlap,
             instances=request.instances,
             region=request.region,
+            further=request.further,
             on_progress=self._note,
             on_region=self._mark,
         )
@@ -242,7 +259,9 @@ class SegmentRun(QObject):
             instances=segmentation.instances,
         )
         highest = int(self._out.max(initial=0)) if segmentation.instances else 0
-        return _Work(segmentation, PackedLabels.pack(self._data), measures, highest)
+        original = PackedLabels.pack(self._data)
+        doubts = uncertainty_arrays(segmentation, request.picture)
+        return _Work(segmentation, original, measures, highest, doubts)
 
     def _note(self, progress: Progress) -> None:
         self._latest = progress
@@ -340,6 +359,10 @@ class SegmentRun(QObject):
         block["complete"] = segmentation.complete
         block["fraction"] = segmentation.fraction
         block["original"] = work.original
+        summary = uncertainty_summary(segmentation, self._request.picture)
+        if summary is not None:
+            block["uncertainty"] = summary
+        add_uncertainty(self._viewer, self.layer, work.doubts)
         if segmentation.instances:
             kind = next(info for info in segmentation.classes if info.value != 0)
             self.layer.features = object_features(kind.name, work.highest)

@@ -8,6 +8,7 @@ import napari
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 
+from napari_medurwkv.widgets.helper_layers import is_helper
 from napari_medurwkv.widgets.layer_image import take_snapshot
 from napari_medurwkv.widgets.mask_export import find_mask, write_mask
 
@@ -48,7 +49,9 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
     images = [
         take_snapshot(layer)
         for layer in (viewer.layers if viewer is not None else ())
-        if isinstance(layer, Image) and layer.ndim == snapshot.ndim
+        if isinstance(layer, Image)
+        and layer.ndim == snapshot.ndim
+        and not is_helper(layer)
     ]
     mask = find_mask(snapshot, images)
     if mask.geometry.assumed:
