@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from napari_medurwkv.checkpoints import ModelCard
-from napari_medurwkv.checkpoints.card import describe_problems
+from napari_medurwkv.checkpoints.problems import describe_problems
 
 VOLUME = {
     "dimensions": 3,

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from napari_medurwkv.checkpoints.card import (
     IntensityRecipe,
     ModelCard,
-    describe_problems,
 )
+from napari_medurwkv.checkpoints.problems import describe_problems
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -13,11 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
     model_validator,
 )
-
-from napari_medurwkv.checkpoints.wording import listed, shortened
 
 __all__ = [
     "ClassInfo",
@@ -28,12 +25,10 @@ __all__ = [
     "IntensityRecipe",
     "Metric",
     "ModelCard",
-    "describe_problems",
 ]
 
 # No network that runs has larger values; a damaged or malicious card might.
 _LARGEST_CONFIG_VALUE = 4096
-_MOST_PROBLEMS = 5
 
 
 def _moderate(value: Any) -> Any:
@@ -427,29 +422,3 @@ class ModelCard(_Schema):
     def foreground(self) -> tuple[ClassInfo, ...]:
         """Classes other than background."""
         return tuple(c for c in self.classes if c.value != 0)
-
-
-def describe_problems(error: ValidationError) -> str:
-    """Say in words what is wrong with a card.
-
-    Parameters
-    ----------
-    error : pydantic.ValidationError
-        What the validation raised.
-
-    Returns
-    -------
-    str
-        At most five problems, each with its field, and how many more there are.
-    """
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = []
-    for item in found:
-        field = shortened(".".join(map(str, item["loc"]))) or "the card"
-        if item["type"] == "missing":
-            problems.append(f"{field} is missing")
-        elif item["type"] == "extra_forbidden":
-            problems.append(f"{field} is no field of a card")
-        else:
-            problems.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
-    return listed(problems, "; ", _MOST_PROBLEMS)

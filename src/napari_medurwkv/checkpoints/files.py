@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from napari_medurwkv.checkpoints.card import ModelCard, describe_problems
+from napari_medurwkv.checkpoints.card import ModelCard
 from napari_medurwkv.checkpoints.container import LENGTH_BYTES, Header, read_header
+from napari_medurwkv.checkpoints.problems import describe_problems
 from napari_medurwkv.checkpoints.wording import listed
 from napari_medurwkv.errors import CheckpointError, OutputError
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_medurwkv.checkpoints.card import ModelCard, describe_problems
+from napari_medurwkv.checkpoints.card import ModelCard
+from napari_medurwkv.checkpoints.problems import describe_problems
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:

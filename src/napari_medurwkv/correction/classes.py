@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["COLOR_BLIND_SAFE", "LabelClass", "next_color"]
+__all__ = ["COLOR_BLIND_SAFE", "LabelClass", "lock_or_unlock", "next_color"]
 
 COLOR_BLIND_SAFE = (
     "#e69f00",
@@ -48,3 +48,13 @@ def next_color(classes: tuple[LabelClass, ...]) -> str:
     """Return the colour of the palette that is used least."""
     used = [info.color for info in classes]
     return min(COLOR_BLIND_SAFE, key=used.count)
+
+
+def lock_or_unlock(
+    classes: tuple[LabelClass, ...], value: int
+) -> tuple[LabelClass, ...]:
+    """Return the classes with one of them locked, or unlocked."""
+    return tuple(
+        replace(info, locked=not info.locked) if info.value == value else info
+        for info in classes
+    )

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QApplication,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_medurwkv.correction.catalogue import find_tool
-from napari_medurwkv.correction.classes import LabelClass, next_color
+from napari_medurwkv.correction.classes import LabelClass, lock_or_unlock, next_color
 from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.widgets.class_buttons import ClassButtons
 from napari_medurwkv.widgets.correct_classes import (
@@ -29,7 +23,13 @@ from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.history_list import HistoryList
 from napari_medurwkv.widgets.layer_classes import grey_image_of
 from napari_medurwkv.widgets.layer_picker import LayerPicker
-from napari_medurwkv.widgets.look import AMBER, WrappedLabel, heading, set_tone
+from napari_medurwkv.widgets.look import (
+    AMBER,
+    WrappedLabel,
+    heading,
+    scrolled,
+    set_tone,
+)
 from napari_medurwkv.widgets.range_brush import RangeBrush
 from napari_medurwkv.widgets.recovery import RecoveryBanner, recovered_layer
 from napari_medurwkv.widgets.removal import call_on_removal
@@ -238,22 +238,9 @@ class CorrectPanel(QWidget):
         return session if session is not None and session.open else None
 
     def session_for(self, layer: Layer) -> CorrectionSession | None:
-        """Begin to correct a mask, if nobody does, without showing it.
-
-        Parameters
-        ----------
-        layer : Layer
-            An editable labels layer.
-
-        Returns
-        -------
-        CorrectionSession or None
-            None where it cannot be corrected; the panel says why.
-        """
+        """Give the session of a mask; begin one, without showing it, if it can be."""
         found = self._own_session(layer) or session_of(layer)
-        if found is None and layer.editable:
-            found = self._new_session(layer)
-        return found
+        return found or (self._new_session(layer) if layer.editable else None)
 
     def _begin(self, layer: Layer) -> None:
         if session_of(layer) is not None:
@@ -428,12 +415,9 @@ class CorrectPanel(QWidget):
         session = self.session
         if session is None:
             return
-        value = int(session.layer.selected_label)
-        classes = tuple(
-            replace(info, locked=not info.locked) if info.value == value else info
-            for info in session.mask.classes
-        )
-        if classes != session.mask.classes:
+        before = session.mask.classes
+        classes = lock_or_unlock(before, int(session.layer.selected_label))
+        if classes != before:
             session.mask.change_classes("Lock or unlock", classes)
 
     def _lay_out(self) -> None:
@@ -458,14 +442,9 @@ class CorrectPanel(QWidget):
         for part in parts:
             column.addWidget(part)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(scrolled(content))
         self.setMinimumWidth(300)
         self._message.hide()
         self._set_enabled(False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QLabel, QScrollArea, QSizePolicy
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QResizeEvent
@@ -76,6 +76,16 @@ def let_shrink(combo: QComboBox) -> None:
     combo.setMinimumContentsLength(8)
     # Qt counts the placeholder too, unless told otherwise.
     combo.setMinimumWidth(80)
+
+
+def scrolled(content: QWidget) -> QScrollArea:
+    """Put content into an area that scrolls up and down only."""
+    area = QScrollArea()
+    area.setWidget(content)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
 
 
 def set_tone(label: QLabel, color: str | None) -> None:

@@ -6,9 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import notification_manager, show_error
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medurwkv.errors import MedurwkvError
 from napari_medurwkv.inference.view_names import VIEWS
@@ -23,7 +22,7 @@ from napari_medurwkv.widgets.forecast_line import ForecastLine, RunQuestion
 from napari_medurwkv.widgets.image_picker import ImagePicker
 from napari_medurwkv.widgets.kept_mask import KeptMask
 from napari_medurwkv.widgets.live_measures import Measured
-from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, set_tone
+from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, heading, scrolled
 from napari_medurwkv.widgets.model_picker import ModelPicker, list_installed
 from napari_medurwkv.widgets.part_choice import PartChoice
 from napari_medurwkv.widgets.part_regions import rectangle_region, slice_region
@@ -31,6 +30,7 @@ from napari_medurwkv.widgets.removal import call_on_removal
 from napari_medurwkv.widgets.result_view import ResultView
 from napari_medurwkv.widgets.run_button import RunButton
 from napari_medurwkv.widgets.run_options import RunOptions
+from napari_medurwkv.widgets.run_status import RunStatus
 from napari_medurwkv.widgets.segment_run import RunEnd, RunRequest, SegmentRun
 from napari_medurwkv.widgets.settings import read_preferences
 from napari_medurwkv.widgets.shared_engine import acquire_engine, release_engine
@@ -96,7 +96,7 @@ class SegmentPanel(QWidget):
         self.result = ResultView(viewer)
         self.adjust = AdjustPanel(viewer)
         self._hint = WrappedLabel()
-        self._status = WrappedLabel()
+        self._status = RunStatus()
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(50)
@@ -156,7 +156,7 @@ class SegmentPanel(QWidget):
         if self._run is not None or layer is None or picture is None or entry is None:
             return
         self._pending = False
-        self._say("", None)
+        self._status.say("", None)
         self.result.clear()
         self.adjust.use(None)
         run: SegmentRun | DenoiseRun
@@ -182,7 +182,7 @@ class SegmentPanel(QWidget):
                 run.ended.connect(self._end)
                 self._hide_earlier(picture.snapshot.layer_id)
         except MedurwkvError as error:
-            self._say(str(error), RED)
+            self._status.say(str(error), RED)
             return
         self._run = run
         run.progressed.connect(self._progress)
@@ -268,16 +268,12 @@ class SegmentPanel(QWidget):
         ):
             column.addWidget(widget)
         column.addStretch(1)
-        self._scroll = scroll = QScrollArea()
-        scroll.setWidget(content)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll = scrolled(content)
         footer = WrappedLabel(RESEARCH_USE)
         footer.setContentsMargins(8, 0, 8, 4)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll, 1)
+        outer.addWidget(self._scroll, 1)
         outer.addWidget(footer)
         self.setMinimumWidth(300)
         for label in (self._hint, self._status):
@@ -396,7 +392,7 @@ class SegmentPanel(QWidget):
         if end.layer is None:
             for layer in self._hidden:
                 layer.visible = True
-        self._tell(end)
+        self._status.tell(end, earlier=bool(self._hidden))
         self._hidden = []
         if end.layer is not None and end.segmentation is not None:
             # What came out is at the end; the layout has to make room for it first.
@@ -420,54 +416,16 @@ class SegmentPanel(QWidget):
         self._allow_changes(True)
         self.button.show_idle()
         if end.state == "complete":
-            self._say(
+            self._status.say(
                 f"Denoised in {end.seconds:.1f} s on {end.device}. What a network "
                 "restored is not what was measured.",
                 AMBER,
             )
         elif end.state == "cancelled":
-            self._say("Cancelled; nothing was changed.", None)
+            self._status.say("Cancelled; nothing was changed.", None)
         else:
-            self._report(end.error, kept=False)
+            self._status.report(end.error, kept=False)
         self._update_ready()
-
-    def _tell(self, end: RunEnd) -> None:
-        earlier = " Earlier masks of this image are kept, hidden." * bool(self._hidden)
-        if end.state == "complete" and end.segmentation is not None:
-            steps = end.segmentation.record.device_path
-            # Without why there is no GPU: the device line says that already.
-            text = f"Done in {end.seconds:.1f} s on {steps[0].partition(';')[0]}."
-            if len(steps) > 1:
-                self._say(f"{text} Then: {'; '.join(steps[1:])}.{earlier}", AMBER)
-            else:
-                self._say(text + earlier, None)
-        elif end.state == "partial" and end.segmentation is not None:
-            done = f"{end.segmentation.fraction:.0%}"
-            text = f"Cancelled at {done}. The finished part is kept; the rest is empty."
-            self._say(text + earlier, AMBER)
-        elif end.state == "cancelled":
-            self._say("Cancelled; no mask was kept.", None)
-        else:
-            self._report(end.error, kept=end.layer is not None)
-
-    def _report(self, error: Exception | None, *, kept: bool) -> None:
-        sentence = str(error)
-        left = " What had been finished is kept, marked as failed." if kept else ""
-        self._say(sentence + left, RED)
-        details = getattr(error, "details", "")
-        if details:
-            self._status.setToolTip(details)
-            logger.error("%s\n%s", sentence, details)
-        if isinstance(error, MedurwkvError):
-            show_error(sentence)
-        elif error is not None:
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-
-    def _say(self, text: str, color: str | None) -> None:
-        self._status.setText(text)
-        self._status.setToolTip("")
-        self._status.setVisible(bool(text))
-        set_tone(self._status, color)
 
     def _scroll_down(self) -> None:
         bar = self._scroll.verticalScrollBar()
