@@ -129,7 +129,7 @@ def devices(requested):
     }
 
 
-def foresee(image, model, *, device, overlap, instances, region, cancel):
+def foresee(image, model, *, device, overlap, instances, region, tta, views, cancel):
     misbehave(model)
     while model == "slow" and not cancel():
         time.sleep(0.01)

@@ -107,7 +107,7 @@ def test_array_and_geometry_of_different_shape(grey):
 
 def test_two_channels_are_no_colour(colour):
     wrong = Image(np.zeros((9, 9, 2)), Geometry.plain((9, 9)), True, "x")
-    with pytest.raises(GeometryError, match="shape"):
+    with pytest.raises(ImageError, match="2 channels are chosen"):
         segment(wrong, colour)
 
 

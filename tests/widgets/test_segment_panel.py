@@ -143,9 +143,9 @@ def test_image_that_does_not_fit_the_model_is_refused_in_a_sentence(
 
 
 def test_image_with_too_many_axes_is_refused(viewer, panel):
-    viewer.add_image(np.zeros((2, 2, 2, 4, 4)))
+    viewer.add_image(np.zeros((2, 1, 2, 2, 4, 4)))
     assert not panel.ready
-    assert "5 axes" in panel.hint
+    assert "6 axes" in panel.hint
 
 
 def test_series_is_segmented_at_the_frame_shown(

@@ -33,7 +33,7 @@ def check_image(image: Image, card: ModelCard) -> None:
     """
     shape = tuple(image.array.shape)
     spatial = shape[:-1] if image.rgb else shape
-    if spatial != tuple(image.geometry.display_shape) or (image.rgb and shape[-1] != 3):
+    if spatial != tuple(image.geometry.display_shape) or (image.rgb and shape[-1] < 2):
         raise GeometryError(
             f"The image has the shape {shape}, its geometry says "
             f"{tuple(image.geometry.display_shape)}; read the image again."
@@ -55,6 +55,13 @@ def check_image(image: Image, card: ModelCard) -> None:
 
 def _check_channels(image: Image, card: ModelCard) -> None:
     wanted = len(card.channels)
+    count = int(image.array.shape[-1]) if image.rgb else 1
+    if image.rgb and count != 3 and count != wanted:
+        names = ", ".join(c.name for c in card.channels)
+        raise ImageError(
+            f"{count} channels are chosen and {card.name} takes {wanted} ({names}); "
+            "choose as many, in that order."
+        )
     if image.rgb and wanted != 3:
         raise ImageError(
             f"This image is RGB and {card.name} takes images of "

@@ -124,20 +124,20 @@ class EngineClient:
         model: str | Path,
         *,
         rgb: bool = False,
+        colours: int = 3,
         device: str = "auto",
         overlap: float | None = None,
         instances: bool = False,
         region: tuple[slice, ...] | None = None,
+        further: Further = Further(),  # noqa: B008 - it is frozen
     ) -> Foresight:
         """Ask how long a run would take and how much memory; blocks.
 
-        The engine computes a few windows, the first time with a model and device.
-
         Parameters
         ----------
-        geometry, dtype, rgb
+        geometry, dtype, rgb, colours
             Of the image and its values.
-        model, device, overlap, instances, region
+        model, device, overlap, instances, region, further
             As for `segment`.
 
         Returns
@@ -159,10 +159,12 @@ class EngineClient:
             np.dtype(dtype),
             model,
             rgb=rgb,
+            colours=colours,
             device=device,
             overlap=overlap,
             instances=instances,
             region=region,
+            further=further,
         )
         return Foresight(**self._ask(request)["foresight"])
 

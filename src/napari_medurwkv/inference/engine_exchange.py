@@ -69,6 +69,7 @@ class Exchange:
         array, listener = self._image.array, self._listener
         if isinstance(array, LazyArray):
             request["image"]["levels"] = describe_levels(array)
+            request["image"]["colours"] = array.colours
             folder = self._image_path.parent
             listener.parts = partial(hand_over, array, folder=folder)
         elif write_image(self._image_path, array, stop):

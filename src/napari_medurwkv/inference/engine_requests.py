@@ -95,27 +95,30 @@ def foresee_request(
     model: str | Path,
     *,
     rgb: bool,
+    colours: int,
     device: str,
     overlap: float | None,
     instances: bool,
     region: Region | None,
+    further: Further,
 ) -> Message:
-    """Ask for a forecast.
-
-    Parameters
-    ----------
-    geometry, dtype, model, rgb, device, overlap, instances, region
-        As for `EngineClient.foresee`.
-    """
+    """Ask for a forecast; parameters as for `EngineClient.foresee`."""
     shape = tuple(geometry.display_shape)
     return {
         "do": "foresee",
-        "image": {"geometry": geometry.to_json(), "rgb": rgb, "dtype": dtype.str},
+        "image": {
+            "geometry": geometry.to_json(),
+            "rgb": rgb,
+            "colours": colours,
+            "dtype": dtype.str,
+        },
         "model": _absolute(model),
         "device": device,
         "overlap": overlap,
         "instances": instances,
         "region": region and encode_region(region, shape),
+        "tta": further.tta,
+        "views": further.views,
     }
 
 

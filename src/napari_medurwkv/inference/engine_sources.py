@@ -210,6 +210,7 @@ def open_levels(
     cancelled: Callable[[], bool],
     *,
     rgb: bool,
+    colours: int,
 ) -> LazyArray:
     """Open what `describe_levels` described, in the engine.
 
@@ -223,8 +224,8 @@ def open_levels(
         Number of the request.
     cancelled : callable
         Whether it has been cancelled.
-    rgb : bool
-        Whether the last axis is colour.
+    rgb, colours
+        As for `LazyArray`.
     """
 
     def remote(number: int, level: Message) -> _RemoteLevel:
@@ -238,4 +239,4 @@ def open_levels(
             levels.append(zarr.open_array(level["zarr"], path=level["path"], mode="r"))
         else:
             levels.append(remote(number, level))
-    return LazyArray(levels, rgb=rgb)
+    return LazyArray(levels, rgb=rgb, colours=colours)

@@ -177,7 +177,7 @@ class Server:
 
         number, sent = request["id"], request["image"]
         geometry = Geometry.from_json(sent["geometry"])
-        shape = (*geometry.display_shape, *([3] if sent["rgb"] else []))
+        shape = (*geometry.display_shape, *([sent["colours"]] if sent["rgb"] else []))
         # Takes no memory: the image itself is not needed.
         array = np.broadcast_to(np.zeros((), sent["dtype"]), shape)
         found = work.foresee(
@@ -187,6 +187,8 @@ class Server:
             overlap=request["overlap"],
             instances=request["instances"],
             region=request["region"] and decode_region(request["region"]),
+            tta=request["tta"],
+            views=request["views"],
             # Whoever waits for a mask does not wait for this.
             cancel=lambda: number in self._cancelled,
         )
@@ -206,6 +208,7 @@ class Server:
                 number,
                 lambda: number in self._cancelled,
                 rgb=sent["rgb"],
+                colours=sent["colours"],
             )
         else:
             array = map_array(sent["path"], "c")

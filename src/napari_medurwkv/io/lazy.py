@@ -49,15 +49,20 @@ class LazyArray:
         Anything with shape, dtype and NumPy's slicing; the finest first. Coarser ones
         cover the same extent with fewer points.
     rgb : bool
-        Whether the last axis is colour; a fourth colour, alpha, is dropped.
+        Whether the last axis is colour, or counts channels.
+    colours : int
+        How many of them are taken: a fourth colour, alpha, is dropped.
     """
 
-    def __init__(self, levels: Sequence[Any], *, rgb: bool = False) -> None:
+    def __init__(
+        self, levels: Sequence[Any], *, rgb: bool = False, colours: int = 3
+    ) -> None:
         self._levels = tuple(levels)
         finest = self._levels[0]
         shape = tuple(int(n) for n in finest.shape)
         self.rgb = rgb
-        self.shape = (*shape[:-1], 3) if rgb else shape
+        self.colours = colours
+        self.shape = (*shape[:-1], colours) if rgb else shape
         self.dtype: np.dtype[Any] = np.dtype(finest.dtype)
         self.ndim = len(shape)
         self._lock = threading.Lock()
@@ -69,7 +74,7 @@ class LazyArray:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         part: NDArray[Any] = np.asarray(self._get(index))
-        return part[..., :3] if self.rgb else part
+        return part[..., : self.colours] if self.rgb else part
 
     def _get(self, index: Any) -> Any:
         """Read from the finest level, by whole pieces where slices cut through them."""
@@ -151,7 +156,8 @@ class LazyArray:
                 for n, wanted in zip(level.shape[:spatial], shape, strict=True)
             )
         ]
-        return LazyArray([fitting[-1] if fitting else self._levels[0]], rgb=self.rgb)
+        level = fitting[-1] if fitting else self._levels[0]
+        return LazyArray([level], rgb=self.rgb, colours=self.colours)
 
 
 def _is_plain(place: Any) -> bool:

@@ -17,6 +17,7 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal
 
 from napari_medurwkv.errors import CancelledError, MedurwkvError
+from napari_medurwkv.inference.engine_arrays import write_image
 from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.widgets.background import Outcome, in_napari_worker
 from napari_medurwkv.widgets.layer_image import in_layer_order
@@ -79,7 +80,7 @@ class DenoiseRun(QObject):
         self._child: subprocess.Popen[str] | None = None
         self._device = ""
         # Asked for before the work: it may have no place for one frame.
-        self._spatial = spatial_state(request.layer, request.picture.frame)
+        self._spatial = spatial_state(request.layer, request.picture.places)
 
     @property
     def cancelled(self) -> bool:
@@ -112,7 +113,8 @@ class DenoiseRun(QObject):
         image = request.picture.read()
         with tempfile.TemporaryDirectory(prefix="medurwkv-") as name:
             folder = Path(name)
-            np.save(folder / "image.npy", np.ascontiguousarray(image.array))
+            # What is lazy goes there part by part.
+            write_image(folder / "image.npy", image.array, lambda: self._cancelled)
             asked = {
                 "geometry": image.geometry.to_json(),
                 "rgb": image.rgb,

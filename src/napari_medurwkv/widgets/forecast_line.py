@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medurwkv.errors import CancelledError
+from napari_medurwkv.inference.further import Further
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, set_tone
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ForecastLine", "RunQuestion"]
 
 _SETTLE_MS = 300
+NOTHING_MORE = Further()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,12 @@ class RunQuestion:
         The checkpoint.
     device, overlap, instances, region
         As for `EngineClient.segment`.
+    further : Further
+        Views and mirror images.
     images : int
         How many such images are segmented: frames.
+    colours : int
+        How many channels there are, if `rgb`.
     """
 
     geometry: Geometry
@@ -52,14 +58,18 @@ class RunQuestion:
     overlap: float | None
     instances: bool
     region: tuple[slice, ...] | None = None
+    further: Further = NOTHING_MORE
     images: int = 1
+    colours: int = 3
 
     @property
     def key(self) -> str:
         """Equal for questions that have one answer."""
         shape, spacing = self.geometry.display_shape, self.geometry.display_spacing
-        rest = (self.dtype, self.rgb, self.model, self.device, self.overlap)
-        return repr((shape, spacing, rest, self.instances, self.region, self.images))
+        data = (self.dtype, self.rgb, self.colours, self.images)
+        options = (self.device, self.overlap, self.instances, self.region)
+        further = (self.further.tta, self.further.views)
+        return repr((shape, spacing, data, self.model, options, further))
 
     def put(self, engine: Engine) -> Foresight:
         """Ask the engine; blocks."""
@@ -68,10 +78,12 @@ class RunQuestion:
             self.dtype,
             self.model,
             rgb=self.rgb,
+            colours=self.colours,
             device=self.device,
             overlap=self.overlap,
             instances=self.instances,
             region=self.region,
+            further=self.further,
         )
 
 

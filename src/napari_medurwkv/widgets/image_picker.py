@@ -21,6 +21,7 @@ from napari_medurwkv.errors import (
     SeriesChoiceError,
 )
 from napari_medurwkv.io.foreign import METADATA_KEY
+from napari_medurwkv.widgets.axes_choice import AxesChoice
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.geometry_badge import GeometryBadge
 from napari_medurwkv.widgets.layer_image import (
@@ -75,6 +76,7 @@ class ImagePicker(QWidget):
         self._settle.timeout.connect(self._inspect)
         self._picker = LayerPicker(viewer, Image, "open an image first")
         self._badge = GeometryBadge()
+        self.axes = AxesChoice()
         self._notes = WrappedLabel()
         self._notes.hide()
         self._frame_line = WrappedLabel()
@@ -96,10 +98,12 @@ class ImagePicker(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self._badge)
+        layout.addWidget(self.axes)
         layout.addWidget(self._frame_line)
         layout.addWidget(self._notes)
         layout.addWidget(self._open_error)
         self._picker.layer_changed.connect(self._watch)
+        self.axes.changed.connect(self._inspect)
         viewer.dims.events.current_step.connect(self._show_frame)
         self._watch(self._picker.layer)
 
@@ -135,7 +139,8 @@ class ImagePicker(QWidget):
         if layer is None or snapshot is None or not snapshot.frames:
             return None
         point = self._viewer.dims.point[-layer.ndim :]
-        index = round(float(layer.world_to_data(point)[0]))
+        time = snapshot.order.axis("T") or 0
+        index = round(float(layer.world_to_data(point)[time]))
         return min(max(index, 0), snapshot.frames - 1)
 
     @property
@@ -233,11 +238,13 @@ class ImagePicker(QWidget):
             self._task.abandon()
             self._task = None
         if layer is None:
+            self.axes.show_layer(None)
             self._badge.clear()
             self.picture_changed.emit()
             return
         try:
-            snapshot = take_snapshot(layer)
+            self.axes.show_layer(layer)
+            snapshot = take_snapshot(layer, self.axes.order, self.axes.channels)
         except MedurwkvError as error:
             self._refuse(error)
             return
@@ -266,7 +273,9 @@ class ImagePicker(QWidget):
     def _show_frame(self, event: Any = None) -> None:
         frame, snapshot = self.frame, self._snapshot
         text = ""
-        if frame is not None and snapshot is not None:
+        if snapshot is not None and self.axes.all_frames:
+            text = f"All {snapshot.frames} frames, each with its own intensity limits."
+        elif frame is not None and snapshot is not None:
             text = f"Frame {frame + 1} of {snapshot.frames}: the one shown."
         self._frame_line.setText(text)
         self._frame_line.setVisible(bool(text))

@@ -11,6 +11,7 @@ import numpy as np
 from napari_medurwkv.errors import ImageError
 from napari_medurwkv.inference.checks import check_image
 from napari_medurwkv.io import Image, LazyArray
+from napari_medurwkv.io.axes import AxesView, AxisOrder
 from napari_medurwkv.io.foreign import (
     METADATA_KEY,
     geometry_from_layer_transform,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io.foreign import LayerGeometry
 
+PICTURE = AxisOrder("YX")
+
 LARGE = 1 << 30
 """Lazy layers of more bytes are never read as a whole, not even to find their place."""
 
@@ -36,7 +39,9 @@ __all__ = [
     "LayerSnapshot",
     "find_geometry",
     "in_layer_order",
+    "is_framed",
     "take_snapshot",
+    "usual_order",
 ]
 
 
@@ -47,13 +52,17 @@ class LayerSnapshot:
     Attributes
     ----------
     data : array-like
-        Full resolution; lazy if the layer's is.
+        Full resolution, the chosen channels of it; lazy if the layer's is.
     coarser : tuple of array-like
         The other levels of a pyramid.
+    order : AxisOrder
+        What the layer's axes are.
+    channels : tuple of int
+        Which channels were taken; empty where there is no axis of them.
     ndim : int
-        Axes of the layer, colour apart.
+        Axes of the data, colour apart.
     rgb : bool
-        Whether the last axis is colour.
+        Whether the last axis is colour, or counts several channels.
     name : str
         Of the layer.
     state : mapping
@@ -75,6 +84,19 @@ class LayerSnapshot:
     series: bool
     layer_id: str
     coarser: tuple[Any, ...] = ()
+    order: AxisOrder = PICTURE
+    channels: tuple[int, ...] = ()
+
+    @property
+    def colours(self) -> int:
+        """How many channels there are, if `rgb`: three colours, or those chosen."""
+        return len(self.channels) if len(self.channels) > 1 else 3
+
+    @property
+    def places(self) -> dict[int, int]:
+        """Layer axes of which one point is segmented, and which: the channel's."""
+        position = self.order.axis("C")
+        return {} if position is None else {position: self.channels[0]}
 
     @property
     def lazy(self) -> bool:
@@ -93,33 +115,86 @@ class LayerSnapshot:
         return int(self.data.shape[0]) if self.series else 0
 
 
-def take_snapshot(layer: Layer) -> LayerSnapshot:
-    """Read a layer's facts; copies no voxels.
+def usual_order(layer: Layer) -> AxisOrder:
+    """Say what a layer's axes are as long as nobody says otherwise.
 
     Raises
     ------
     ImageError
-        If the layer has fewer than 2 or more than 4 axes.
+        If the layer has fewer than 2 or more than 5 axes.
     """
-    if not 2 <= layer.ndim <= 4:
+    if not 2 <= layer.ndim <= 5:
         raise ImageError(
             f"The layer {layer.name} has {layer.ndim} axes; 2D images, volumes and "
-            "series of volumes can be segmented, so split it first."
+            "series of them, with channels, can be segmented, so split it first."
         )
+    if is_framed(layer):
+        return AxisOrder("T" + "ZYX"[-(layer.ndim - 1) :])
+    return AxisOrder({2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}[layer.ndim])
+
+
+def is_framed(layer: Layer) -> bool:
+    """Whether our own metadata say that the first axis counts frames."""
     block = layer.metadata.get(METADATA_KEY)
     known = block.get("geometry") if isinstance(block, dict) else None
-    framed = isinstance(known, dict) and len(known["shape"]) == layer.ndim - 1
+    return isinstance(known, dict) and len(known["shape"]) == layer.ndim - 1
+
+
+def take_snapshot(
+    layer: Layer,
+    order: AxisOrder | None = None,
+    channels: tuple[int, ...] = (0,),
+) -> LayerSnapshot:
+    """Read a layer's facts; copies no voxels.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        An image or labels layer.
+    order : AxisOrder, optional
+        What its axes are, space last; `usual_order` by default.
+    channels : tuple of int
+        Which channels are taken, where there is an axis of them.
+
+    Raises
+    ------
+    ImageError
+        If the layer has fewer than 2 or more than 5 axes, or channels and colours.
+    """
+    order = usual_order(layer) if order is None else order
+    levels = tuple(layer.data) if layer.multiscale else (layer.data,)
+    rgb = getattr(layer, "rgb", False)
+    ndim = layer.ndim
+    if order.axis("C") is None:
+        channels = ()
+    elif rgb:
+        raise ImageError(
+            f"The layer {layer.name} is in colour and has an axis of channels too: "
+            "choose other axes, or split it first."
+        )
+    else:
+        levels = tuple(_of_channels(level, order, channels) for level in levels)
+        rgb, ndim = len(channels) > 1, ndim - 1
     return LayerSnapshot(
-        data=layer.data[0] if layer.multiscale else layer.data,
-        ndim=layer.ndim,
-        rgb=getattr(layer, "rgb", False),
+        data=levels[0],
+        ndim=ndim,
+        rgb=rgb,
         name=layer.name,
         state=layer.as_layer_data_tuple()[1],
         source_path=layer.source.path,
-        series=layer.ndim == 4 or framed,
+        series=order.axis("T") is not None,
         layer_id=str(layer.unique_id),
-        coarser=tuple(layer.data[1:]) if layer.multiscale else (),
+        coarser=levels[1:],
+        order=order,
+        channels=channels,
     )
+
+
+def _of_channels(level: Any, order: AxisOrder, channels: tuple[int, ...]) -> Any:
+    position = order.axis("C") or 0
+    if isinstance(level, np.ndarray) and len(channels) == 1:
+        return level[(*(slice(None),) * position, channels[0])]
+    return AxesView(level, order, channels)
 
 
 def find_geometry(snapshot: LayerSnapshot) -> LayerGeometry:
@@ -138,7 +213,7 @@ def find_geometry(snapshot: LayerSnapshot) -> LayerGeometry:
         **{key: state[key] for key in ("scale", "rotate", "shear", "affine", "units")},
         metadata=state["metadata"],
         source_path=snapshot.source_path,
-        data=None if _is_large(snapshot) else one,
+        data=None if _is_large(snapshot) or snapshot.channels else one,
         frame=0 if snapshot.frames else None,
     )
 
@@ -175,6 +250,15 @@ class LayerImage:
             return geometry
         return replace(geometry, source=replace(geometry.source, frame=self.frame))
 
+    @property
+    def places(self) -> dict[int, int]:
+        """Layer axes of which one point is segmented, and which."""
+        places = dict(self.snapshot.places)
+        time = self.snapshot.order.axis("T")
+        if self.frame is not None and time is not None:
+            places[time] = self.frame
+        return places
+
     def check(self, card: ModelCard) -> None:
         """Refuse an image that a model cannot segment; looks at no voxel.
 
@@ -183,7 +267,8 @@ class LayerImage:
         ImageError
             With the sentence that says why.
         """
-        shape = self.geometry.display_shape + ((3,) if self.snapshot.rgb else ())
+        colours = (self.snapshot.colours,) if self.snapshot.rgb else ()
+        shape = self.geometry.display_shape + colours
         stand_in = np.broadcast_to(np.zeros((), self.snapshot.data.dtype), shape)
         rgb, name = self.snapshot.rgb, self.snapshot.name
         check_image(Image(stand_in, self.geometry, rgb, name), card)
@@ -212,7 +297,16 @@ class LayerImage:
                 f"The layer {snapshot.name} does not fit into memory: crop it or use a "
                 "lower resolution."
             ) from error
-        return replace(image, geometry=self.geometry)
+        return replace(
+            image, geometry=self.geometry, notes=image.notes + self._channel_note()
+        )
+
+    def _channel_note(self) -> tuple[str, ...]:
+        snapshot = self.snapshot
+        if not snapshot.channels:
+            return ()
+        chosen = ", ".join(str(c) for c in snapshot.channels)
+        return (f"Of the axes {snapshot.order.letters}, channel {chosen} was taken.",)
 
     def _lazy_image(self) -> Image:
         snapshot, found = self.snapshot, self.layer_geometry
@@ -222,13 +316,14 @@ class LayerImage:
             one = level if self.frame is None else LazyFrame(level, self.frame)
             upright = all((i, 1) == turn for i, turn in enumerate(ornt))
             levels.append(one if upright else TurnedArray(one, ornt))
-        array = LazyArray(levels, rgb=snapshot.rgb)
+        array = LazyArray(levels, rgb=snapshot.rgb, colours=snapshot.colours)
         if array.dtype.kind not in "biuf":
             raise ImageError(
                 f"The layer {snapshot.name} holds {array.dtype} values, not real "
                 "numbers."
             )
-        return Image(array, self.geometry, snapshot.rgb, snapshot.name, found.notes)
+        notes = found.notes + self._channel_note()
+        return Image(array, self.geometry, snapshot.rgb, snapshot.name, notes)
 
     def new_labels(self, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Make an empty mask.
@@ -248,7 +343,35 @@ class LayerImage:
         """
         labels = np.zeros(self.snapshot.shape, dtype)
         out = self.layer_geometry.geometry.to_display(labels)
-        return (labels if self.frame is None else labels[None]), out
+        before = len(self.snapshot.order.letters) - labels.ndim
+        return labels.reshape((1,) * before + labels.shape), out
+
+    def new_series(self, dtype: DTypeLike) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """Make empty masks for all frames, in one array.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the labels.
+
+        Returns
+        -------
+        data : ndarray
+            For the labels layer: axes as the image layer has them, one channel long.
+        outs : list of ndarray
+            A view of each frame in display order, for the engine.
+        """
+        snapshot = self.snapshot
+        labels = np.zeros((snapshot.frames, *snapshot.shape), dtype)
+        outs = [self.layer_geometry.geometry.to_display(one) for one in labels]
+        letters = snapshot.order.letters[: -len(snapshot.shape)]
+        lengths = [snapshot.frames if letter == "T" else 1 for letter in letters]
+        return labels.reshape((*lengths, *snapshot.shape)), outs
+
+    def frames(self) -> list[LayerImage]:
+        """Give the frames of a series one by one; itself where it is none."""
+        count = self.snapshot.frames
+        return [replace(self, frame=k) for k in range(count)] if count else [self]
 
     def mask_metadata(self, entry: CatalogueEntry, instances: bool) -> dict[str, Any]:
         """Return what the labels layer carries; the run completes it."""

@@ -11,7 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_medurwkv.errors import GeometryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -41,15 +41,18 @@ SPATIAL_KEYS = (
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
-def spatial_state(layer: Layer, frame: int | None = None) -> dict[str, Any]:
+def spatial_state(
+    layer: Layer, places: Mapping[int, int] | None = None
+) -> dict[str, Any]:
     """Copy what decides where a layer is drawn.
 
     Parameters
     ----------
     layer : napari.layers.Layer
         The image.
-    frame : int, optional
-        Position on the first axis: index 0 of the new layer lies there.
+    places : mapping of int to int, optional
+        Positions on some of its axes, such as those of times and channels: there lies
+        index 0 of the new layer.
 
     Returns
     -------
@@ -59,16 +62,19 @@ def spatial_state(layer: Layer, frame: int | None = None) -> dict[str, Any]:
     Raises
     ------
     GeometryError
-        If a shear of the first axis keeps one frame from having a place of its own.
+        If a shear of such an axis keeps one frame from having a place of its own.
     """
     state = layer.as_layer_data_tuple()[1]
     copied = {key: state[key] for key in SPATIAL_KEYS}
-    if frame is None:
-        return copied
-    step = np.asarray(copied["rotate"], dtype=float)[:, 0] * float(copied["scale"][0])
-    copied["translate"] = np.asarray(copied["translate"], dtype=float) + frame * step
     first = np.zeros(layer.ndim)
-    first[0] = frame
+    translate = np.asarray(copied["translate"], dtype=float)
+    for axis, index in (places or {}).items():
+        first[axis] = index
+        direction = np.asarray(copied["rotate"], dtype=float)[:, axis]
+        translate = translate + index * direction * float(copied["scale"][axis])
+    if not first.any():
+        return copied
+    copied["translate"] = translate
     probe = Labels(np.zeros((1,) * layer.ndim, dtype=np.uint8), **copied)
     there = probe.data_to_world(np.zeros(layer.ndim))
     if not np.allclose(there, layer.data_to_world(first)):

@@ -173,6 +173,7 @@ class SegmentPanel(QWidget):
                 region=region,
                 part=part,
                 further=self._further(entry.card, preview=preview),
+                all_frames=self.images.axes.all_frames and not preview,
             )
             if entry.card.task == "restoration":
                 run = DenoiseRun(self._viewer, request, self)
@@ -344,6 +345,9 @@ class SegmentPanel(QWidget):
                 self.options.device,
                 self.options.overlap,
                 self.options.instances,
+                further=self.options.further,
+                images=len(picture.frames()) if self.images.axes.all_frames else 1,
+                colours=picture.snapshot.colours,
             )
         )
 
@@ -394,7 +398,7 @@ class SegmentPanel(QWidget):
                 layer.visible = True
         self._status.tell(end, earlier=bool(self._hidden))
         self._hidden = []
-        if end.layer is not None and end.segmentation is not None:
+        if end.layer is not None and end.segmentation is not None and end.measures:
             # What came out is at the end; the layout has to make room for it first.
             self._settled.start()
             segmentation = end.segmentation
@@ -407,7 +411,7 @@ class SegmentPanel(QWidget):
             self.result.show_mask(subject, end.measures)
             kept = segmentation.probabilities
             picture = run.picture if isinstance(run, SegmentRun) else None
-            if kept is not None and picture is not None and picture.frame is None:
+            if kept is not None and picture is not None and not picture.places:
                 self.adjust.use(KeptMask(end.layer, kept, picture))
         self._update_ready()
 

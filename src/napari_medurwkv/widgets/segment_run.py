@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medurwkv.errors import CancelledError
-from napari_medurwkv.inference.further import Further
 from napari_medurwkv.widgets.background import Outcome, in_napari_worker
 from napari_medurwkv.widgets.mask_measures import measure_mask
 from napari_medurwkv.widgets.original import PackedLabels
@@ -21,6 +20,7 @@ from napari_medurwkv.widgets.result_layer import (
     object_features,
     spatial_state,
 )
+from napari_medurwkv.widgets.run_request import RunEnd, RunRequest
 from napari_medurwkv.widgets.uncertainty_layer import (
     add_uncertainty,
     uncertainty_arrays,
@@ -28,12 +28,12 @@ from napari_medurwkv.widgets.uncertainty_layer import (
 )
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_medurwkv.checkpoints import CatalogueEntry
     from napari_medurwkv.inference import Progress, Segmentation
     from napari_medurwkv.measure import ClassMeasure
+    from napari_medurwkv.provenance import RunRecord
     from napari_medurwkv.widgets.layer_image import LayerImage
     from napari_medurwkv.widgets.shared_engine import Engine
 
@@ -48,74 +48,6 @@ _LARGEST_3D_REFRESH = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What the user asked for.
-
-    Attributes
-    ----------
-    layer : napari.layers.Layer
-        The image's layer.
-    picture : LayerImage
-        What the engine gets of it.
-    entry : CatalogueEntry
-        The checkpoint.
-    device : str
-        As `napari_medurwkv.segment` takes it.
-    overlap : float or None
-        Of neighbouring windows.
-    instances : bool
-        Whether to number objects.
-    keep_partial : bool
-        Whether a cancelled run leaves its finished part.
-    region : tuple of slice or None
-        Part of the image, in display order; all by default.
-    part : str
-        What that part is, for the mask's name; empty for all.
-    further : Further
-        Views, mirror images, and what is to be kept.
-    """
-
-    layer: Layer
-    picture: LayerImage
-    entry: CatalogueEntry
-    device: str = "auto"
-    overlap: float | None = None
-    instances: bool = False
-    keep_partial: bool = True
-    region: tuple[slice, ...] | None = None
-    part: str = ""
-    further: Further = field(default_factory=Further)
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """What came of a run.
-
-    Attributes
-    ----------
-    state : {"complete", "partial", "cancelled", "failed"}
-        "partial" and "failed" may leave a layer with the part that is done.
-    layer : Labels or None
-        The mask; None where nothing is left.
-    measures : tuple of ClassMeasure
-        Of the mask.
-    segmentation : Segmentation or None
-        What the engine returned.
-    error : Exception or None
-        Why it failed.
-    seconds : float
-        From the click on.
-    """
-
-    state: Literal["complete", "partial", "cancelled", "failed"]
-    layer: Labels | None
-    measures: tuple[ClassMeasure, ...]
-    segmentation: Segmentation | None
-    error: Exception | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Work:
     """What the thread hands back."""
 
@@ -123,6 +55,7 @@ class _Work:
     original: PackedLabels
     measures: tuple[ClassMeasure, ...]
     highest: int
+    records: tuple[RunRecord, ...]
     doubts: tuple[tuple[str, NDArray[Any]], ...] = ()
 
 
@@ -167,14 +100,21 @@ class SegmentRun(QObject):
         self._cost = 0.0
         self._digest: int | None = None
         card, picture = request.entry.card, request.picture
-        self._data, self._out = picture.new_labels(
-            labels_dtype(card.classes, instances=request.instances)
-        )
+        if request.all_frames:
+            picture = replace(picture, frame=None)
+        self._pictures = request.pictures
+        self._number = 0  # of the picture under way
+        dtype = labels_dtype(card.classes, instances=request.instances)
+        if request.all_frames:
+            self._data, self._outs = picture.new_series(dtype)
+        else:
+            self._data, out = picture.new_labels(dtype)
+            self._outs = [out]
         self.layer: Labels = make_labels_layer(
             self._data,
             name=f"{request.layer.name} – {card.title}"
             + (f" ({request.part})" if request.part else ""),
-            spatial=spatial_state(request.layer, picture.frame),
+            spatial=spatial_state(request.layer, picture.places),
             classes=card.classes,
             instances=request.instances,
             metadata=picture.mask_metadata(request.entry, request.instances),
@@ -236,32 +176,62 @@ class SegmentRun(QObject):
     # ------------------------------------------------------------ in the thread
 
     def _work(self) -> _Work:
+        done: list[Segmentation] = []
+        for number, picture in enumerate(self._pictures):
+            self._number, self._latest = number, None
+            try:
+                done.append(self._segment(picture, self._outs[number]))
+            except CancelledError:
+                # Frames that are finished are kept.
+                if not done or not self._keep_partial or self._withdrawn:
+                    raise
+                done.append(replace(done[-1], complete=False, fraction=0.0))
+            if not done[-1].complete:
+                break
+        segmentation = done[-1]
+        measures: tuple[ClassMeasure, ...] = ()
+        if len(self._pictures) == 1:
+            measures = measure_mask(
+                self._outs[0],
+                self._request.picture.geometry,
+                segmentation.classes,
+                instances=segmentation.instances,
+            )
+        highest = int(self._data.max(initial=0)) if segmentation.instances else 0
+        whole = replace(
+            segmentation, fraction=self._overall(segmentation.fraction, len(done) - 1)
+        )
+        packed = PackedLabels.pack(self._data)
+        doubts: tuple[tuple[str, NDArray[Any]], ...] = ()
+        if len(self._pictures) == 1:
+            doubts = uncertainty_arrays(segmentation, self._request.picture)
+        return _Work(
+            whole, packed, measures, highest, tuple(r.record for r in done), doubts
+        )
+
+    def _segment(self, picture: LayerImage, out: NDArray[Any]) -> Segmentation:
         request = self._request
-        image = request.picture.read()
+        image = picture.read()
         if self._cancelled:
             raise CancelledError("The segmentation was cancelled.")
-        segmentation = self._engine.segment(
+        further = request.further
+        if len(self._pictures) > 1:
+            further = replace(further, keep_probabilities=False, uncertainty=False)
+        return self._engine.segment(
             image,
             request.entry.path,
-            out=self._out,
+            out=out,
             device=request.device,
             overlap=request.overlap,
             instances=request.instances,
             region=request.region,
-            further=request.further,
+            further=further,
             on_progress=self._note,
             on_region=self._mark,
         )
-        measures = measure_mask(
-            self._out,
-            request.picture.geometry,
-            segmentation.classes,
-            instances=segmentation.instances,
-        )
-        highest = int(self._out.max(initial=0)) if segmentation.instances else 0
-        original = PackedLabels.pack(self._data)
-        doubts = uncertainty_arrays(segmentation, request.picture)
-        return _Work(segmentation, original, measures, highest, doubts)
+
+    def _overall(self, fraction: float, number: int) -> float:
+        return (number + fraction) / len(self._pictures)
 
     def _note(self, progress: Progress) -> None:
         self._latest = progress
@@ -282,7 +252,9 @@ class SegmentRun(QObject):
         progress, now = self._latest, time.monotonic()
         if progress is not None and progress.total and now - self._told >= _TELL_S:
             self._told = now
-            self.progressed.emit(progress.done / progress.total, progress.seconds)
+            several = len(self._pictures) > 1
+            seconds = now - self._started if several else progress.seconds
+            self.progressed.emit(self._fraction, seconds)
         if self._unshown and not self._withdrawn and self._may_refresh():
             self._unshown = False
             digest = self._digest_of_screen()
@@ -356,6 +328,8 @@ class SegmentRun(QObject):
             return RunEnd("cancelled", None, (), segmentation, None, seconds)
         block = self.layer.metadata["medurwkv"]
         block["record"] = segmentation.record.model_dump(mode="json")
+        if len(self._pictures) > 1:
+            block["records"] = [r.model_dump(mode="json") for r in work.records]
         block["complete"] = segmentation.complete
         block["fraction"] = segmentation.fraction
         block["original"] = work.original
@@ -377,7 +351,8 @@ class SegmentRun(QObject):
     @property
     def _fraction(self) -> float:
         progress = self._latest
-        return progress.done / progress.total if progress and progress.total else 0.0
+        part = progress.done / progress.total if progress and progress.total else 0.0
+        return self._overall(part, self._number)
 
     def _leave_part(self, word: str, fraction: float | None = None) -> Labels:
         done = self._fraction if fraction is None else fraction

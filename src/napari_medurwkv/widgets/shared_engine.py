@@ -33,10 +33,12 @@ class Engine(Protocol):
         model: str | Path,
         *,
         rgb: bool = ...,
+        colours: int = ...,
         device: str = ...,
         overlap: float | None = ...,
         instances: bool = ...,
         region: tuple[slice, ...] | None = ...,
+        further: Further = ...,
     ) -> Foresight:
         """Say how long a run would take and how much memory; blocks."""
 
