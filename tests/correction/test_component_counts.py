@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_medurwkv.correction.component_counts import count_components, find_parts
+from napari_medurwkv.correction.component_counts import (
+    count_components,
+    find_parts,
+    mismatched,
+)
 from napari_medurwkv.correction.watch import Watch
 from napari_medurwkv.errors import CancelledError
 
@@ -68,6 +72,34 @@ def test_a_row_of_islands_that_meet_late_is_one():
     assert count_components(find_parts(labels)) == {1: 3}
     labels[2, 0, :] = 1
     assert count_components(find_parts(labels, find_parts(labels), [2])) == {1: 1}
+
+
+class Painted:
+    """A mask of which a plane changes while another is looked at."""
+
+    def __init__(self, labels, at, plane):
+        self.labels, self.at, self.plane = labels, at, plane
+        self.ndim, self.shape = labels.ndim, labels.shape
+
+    def __getitem__(self, k):
+        if k == self.at:
+            self.labels[self.at] = self.plane
+        return self.labels[k]
+
+
+def test_planes_that_are_painted_on_meanwhile_are_told_and_looked_at_again():
+    labels = np.zeros((4, 6, 6), np.uint8)
+    labels[:, 1:5, 1:5] = 1
+    parts = find_parts(labels)
+    assert mismatched(parts) == set()
+    stripes = np.zeros((6, 6), np.uint8)
+    stripes[1:5, ::2] = 1
+    # Only plane 1 is said to have changed; 2 does while 1 is looked at.
+    parts = find_parts(Painted(labels, 2, stripes), parts, {1})
+    assert mismatched(parts) == {1, 2}
+    parts = find_parts(labels, parts, mismatched(parts))
+    assert mismatched(parts) == set()
+    assert count_components(parts) == slow(labels)
 
 
 def test_an_empty_mask_has_none():

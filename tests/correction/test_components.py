@@ -30,6 +30,19 @@ def test_components_are_those_of_a_walk_from_voxel_to_voxel(mask, corners, fast)
     )
 
 
+@quick
+@given(mask=small_masks(), corners=st.booleans())
+def test_unordered_components_are_the_same_but_for_their_numbers(mask, corners):
+    kind = "corners" if corners else "faces"
+    numbers, count = label_components(mask, kind)
+    unordered, same = label_components(mask, kind, ordered=False)
+    assert same == count
+    assert unordered.dtype == np.int32
+    pairs = np.unique(np.stack([numbers.ravel(), unordered.ravel()]), axis=1)
+    assert pairs.shape[1] == len(np.unique(numbers))
+    np.testing.assert_array_equal(numbers > 0, unordered > 0)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_are_numbered_apart(axis):
     mask = np.ones((3, 4, 5), bool)

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.morphology import reconstruction
 
-from napari_medurwkv.correction.split import split_at_waists, split_by_line
+from napari_medurwkv.correction.components import label_components
+from napari_medurwkv.correction.split import _dynamics, split_at_waists, split_by_line
 from napari_medurwkv.errors import CorrectionError
+
+from .conftest import blocks, quick
 
 
 def two_balls(shape=(20, 40), centres=((10, 11), (10, 27)), radius=9.0):
@@ -79,3 +86,20 @@ def test_balls_of_a_volume_come_apart():
     labels[0, 0, 0] = 7
     after = split_at_waists(labels, (1, 1, 1), value=1, smallest_mm=1)
     assert set(np.unique(after)) == {0, 1, 7, 8}
+
+
+@quick
+@given(blocks(classes=1, side=12), st.sampled_from([0.3, 1.0, 2.5, 50.0]))
+def test_maxima_are_those_of_the_whole(block, height):
+    """Looked for object by object, they equal those of all objects at once."""
+    labels, spacing = block
+    mask = np.pad(labels != 0, 1)
+    depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    lowered = reconstruction(np.maximum(depth - height, 0), depth, method="dilation")
+    least = min(height, depth.max()) * (1 - 1e-6)
+    expected, wanted = label_components((depth - lowered >= least) & mask, "corners")
+    if not mask.any():
+        return
+    found, count = _dynamics(depth, mask, height)
+    assert count == wanted
+    np.testing.assert_array_equal(found, expected)

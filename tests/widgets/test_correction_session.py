@@ -145,6 +145,7 @@ def test_the_summary_says_what_was_done(session, layer):
     summary = session.summary()
     assert summary["strokes"] == 1
     assert summary["tools"] == {"Grow": 1}
+    assert 0 < summary["share_of_model_kept"] < 1
     assert summary["edited_voxels"] == np.count_nonzero(layer.data != before)
 
 
@@ -170,6 +171,20 @@ def test_layers_that_cannot_be_corrected_are_refused(viewer, tmp_path):
     series = viewer.add_labels(np.zeros((2, 3, 9, 9), np.uint8))
     with pytest.raises(CorrectionError, match="split the layer"):
         CorrectionSession(series, tmp_path)
+
+
+def test_a_stroke_under_way_is_not_counted_twice(layer, tmp_path, qtbot):
+    session = CorrectionSession(layer, tmp_path)
+    layer._begin_stroke()
+    layer.paint((2, 5, 5), 2)
+    qtbot.wait(300)
+    layer._commit_stroke()
+    qtbot.waitUntil(lambda: session.counted)
+    for value in (1, 2):
+        assert session.mask.counts.voxels(value) == np.count_nonzero(
+            layer.data == value
+        )
+    session.close()
 
 
 def exact(session, qtbot):

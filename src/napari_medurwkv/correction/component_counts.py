@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Parts", "count_components", "find_parts"]
+__all__ = ["Parts", "count_components", "find_parts", "mismatched"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +90,22 @@ def find_parts(
     return parts
 
 
+def mismatched(parts: Mapping[int, Parts]) -> set[int]:
+    """Return planes whose links do not fit, as they were painted on meanwhile.
+
+    A stroke under way changes a plane before anybody says so; what touches it was then
+    found for another state of it.
+    """
+    odd = set()
+    for k, part in parts.items():
+        if not len(part.links):
+            continue
+        here, there = part.links.max(axis=0)
+        if here >= len(part.values) or there >= len(parts[k + 1].values):
+            odd |= {k, k + 1}
+    return odd
+
+
 def count_components(parts: Mapping[int, Parts]) -> dict[int, int]:
     """Count the islands of every class.
 
@@ -130,7 +146,8 @@ def count_components(parts: Mapping[int, Parts]) -> dict[int, int]:
 
 
 def _number(labels: Any, k: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    plane = np.asarray(labels[k] if labels.ndim == 3 else labels)
+    # A copy: somebody may paint on the mask meanwhile.
+    plane = np.array(labels[k] if labels.ndim == 3 else labels)
     return plane, label_equal(plane, background=0, connectivity=1)
 
 

@@ -33,6 +33,7 @@ def label_components(
     connectivity: Connectivity = "faces",
     *,
     per_slice: int | None = None,
+    ordered: bool = True,
 ) -> tuple[NDArray[np.int32], int]:
     """Label the connected components of a mask.
 
@@ -44,11 +45,13 @@ def label_components(
         Whether voxels that share only an edge or a corner belong together.
     per_slice : int, optional
         Axis across which nothing is connected: components are those of each slice.
+    ordered : bool
+        Whether the numbers have to follow the first voxels; to make sure costs time.
 
     Returns
     -------
     numbers : ndarray of int32
-        0 outside; components count from 1 in the order of their first voxels.
+        0 outside; components count from 1, if `ordered`, by their first voxels.
     count : int
         How many there are.
     """
@@ -57,9 +60,13 @@ def label_components(
         kinds = {(2, "faces"): 4, (2, "corners"): 8, (3, "faces"): 6}
         kind = kinds.get((mask.ndim, connectivity), 26)
         numbers, count = cc3d.connected_components(
-            np.ascontiguousarray(mask), connectivity=kind, return_N=True
+            np.ascontiguousarray(mask),
+            connectivity=kind,
+            return_N=True,
+            out_dtype=np.uint32,
         )
-        return _in_scan_order(numbers.astype(np.int32, copy=False), int(count))
+        signed: NDArray[np.int32] = numbers.view(np.int32)
+        return _in_scan_order(signed, int(count)) if ordered else (signed, int(count))
     structure = ndimage.generate_binary_structure(
         mask.ndim, 1 if connectivity == "faces" else mask.ndim
     )

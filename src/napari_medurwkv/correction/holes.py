@@ -69,7 +69,9 @@ def fill_holes(
         margin = [0 if axis == per_slice else 1 for axis in range(labels.ndim)]
         box = pad_box(tight, margin, labels.shape)
         part = labels[box]
-        numbers, count = label_components(part != value, per_slice=per_slice)
+        numbers, count = label_components(
+            part != value, per_slice=per_slice, ordered=False
+        )
         if count == 0:
             continue
         hole = np.ones(count + 1, bool)

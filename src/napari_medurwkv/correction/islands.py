@@ -97,7 +97,8 @@ def remove_small(
     """
     one = math.prod(float(s) for s in spacing) if unit == "mm3" else 1.0
     after = labels.copy()
-    for value, box, numbers, sizes in _islands(labels, classes, connectivity, watch):
+    found = _islands(labels, classes, connectivity, watch, ordered=False)
+    for value, box, numbers, sizes in found:
         # The tolerance lets an island of exactly the size stay.
         gone = sizes * one < smallest * (1 - 1e-9)
         gone[0] = False
@@ -214,11 +215,15 @@ def _islands(
     classes: Sequence[int] | None,
     connectivity: Connectivity,
     watch: Watch,
+    *,
+    ordered: bool = True,
 ) -> Iterator[tuple[int, Box, NDArray[np.int32], NDArray[np.int64]]]:
     boxes = class_boxes(labels, classes)
     for done, (value, box) in enumerate(boxes.items()):
         watch.at(done / len(boxes))
-        numbers, count = label_components(labels[box] == value, connectivity)
+        numbers, count = label_components(
+            labels[box] == value, connectivity, ordered=ordered
+        )
         yield value, box, numbers, component_sizes(numbers, count)
     watch.at(1.0)
 

@@ -16,6 +16,7 @@ from napari_medurwkv.correction.boxes import full_box
 from napari_medurwkv.correction.counts import Counts, tally_labels, tally_patches
 from napari_medurwkv.correction.edits import Edit, differences, joined
 from napari_medurwkv.correction.history import DEFAULT_BUDGET, History
+from napari_medurwkv.correction.kept import ModelLabels
 from napari_medurwkv.correction.protect import (
     Policy,
     accept_model,
@@ -93,6 +94,7 @@ class EditableMask:
         self.image = image
         self.history = History(budget)
         self.marks = np.zeros(array.shape, bool)
+        self.model_labels = ModelLabels(array.shape, array.dtype)
         self.counts: Counts | None = None
         self.version = 0
         self._classes = tuple(classes)
@@ -282,6 +284,7 @@ class EditableMask:
         """
         edit = replace(self._difference(name, box, before, after, source), held=held)
         if not edit.empty:
+            self.model_labels.note(edit.patches, self.marks)
             for patch in edit.marks:
                 patch.write(self.marks, undo=False)
             self._count(edit, 1)
@@ -327,6 +330,7 @@ class EditableMask:
         if old.shape != array.shape or old.dtype != array.dtype:
             self.image = None
             self.marks = np.zeros(array.shape, bool)
+            self.model_labels = ModelLabels(array.shape, array.dtype)
             self.version += 1
             self.history.clear()
             if self.counts is not None:
@@ -395,6 +399,8 @@ class EditableMask:
         order = -1 if undo else 1
         for patch in edit.patches[::order]:
             patch.write(self.array, undo=undo)
+        if not undo and edit.source in ("brush", "tool"):
+            self.model_labels.note(edit.patches, self.marks)
         for patch in edit.marks[::order]:
             patch.write(self.marks, undo=undo)
         if edit.classes is not None:

@@ -86,8 +86,9 @@ class CorrectionSession(QObject):
         self.known_size = unit is not None and geometry.kind != "none"
         self.mask = EditableMask(self.layer.data, self._spacing(unit), image=image)
         kept = self.layer.metadata.get(_MARKS)
-        if kept is not None and kept.shape == self.mask.marks.shape:
-            self.mask.marks = kept  # of an earlier session: still the person's own
+        if kept is not None and kept[0].shape == self.mask.marks.shape:
+            # Of an earlier session: still the person's own.
+            self.mask.marks, self.mask.model_labels = kept
         self.binding = LabelsBinding(self.layer, self.mask)
         self.review = ReviewMarks(0, self.mask.array.shape[0])
         self.original: Tally | None = None
@@ -182,9 +183,12 @@ class CorrectionSession(QObject):
 
     def summary(self) -> dict[str, Any]:
         """Return what the provenance says of the correction."""
-        steps = self.mask.history.steps[: self.mask.history.position]
+        mask = self.mask
+        steps = mask.history.steps[: mask.history.position]
+        kept = mask.model_labels.share_kept(mask.array, mask.marks)
         return {
-            "edited_voxels": int(np.count_nonzero(self.mask.marks)),
+            "edited_voxels": int(np.count_nonzero(mask.marks)),
+            "share_of_model_kept": None if kept is None else round(kept, 6),
             "strokes": sum(step.source == "brush" for step in steps),
             "tools": dict(sorted(self._tools.items())),
             "minutes": round((time.time() - self._begun) / 60, 1),
@@ -203,7 +207,7 @@ class CorrectionSession(QObject):
             return
         self._open = False
         if self.mask.marks.any():
-            self.layer.metadata[_MARKS] = self.mask.marks
+            self.layer.metadata[_MARKS] = (self.mask.marks, self.mask.model_labels)
         self._pause.stop()
         if self._counting is not None:
             self._counting.abandon()
@@ -262,7 +266,8 @@ class CorrectionSession(QObject):
             self._counting = None
             if outcome.error is not None:
                 raise outcome.error
-            if version != self.mask.version:
+            if version != self.mask.version or self.binding.busy:
+                # Of a stroke under way some is counted already: count once more.
                 self._count()
                 return
             if outcome.value is not None:

@@ -11,6 +11,7 @@ from napari_medurwkv.correction.component_counts import (
     Parts,
     count_components,
     find_parts,
+    mismatched,
 )
 from napari_medurwkv.correction.watch import Watch
 from napari_medurwkv.errors import CancelledError
@@ -24,7 +25,7 @@ __all__ = ["LiveComponents"]
 
 _PAUSE_MS = 250
 
-Found = tuple[dict[int, Parts], dict[int, int]]
+Found = tuple[dict[int, Parts], dict[int, int] | None, set[int]]
 
 
 class LiveComponents(QObject):
@@ -105,7 +106,8 @@ class LiveComponents(QObject):
 
         def work() -> Found:
             parts = find_parts(array, known, stale, Watch(None, stop.is_set))
-            return parts, count_components(parts)
+            odd = mismatched(parts)
+            return parts, None if odd else count_components(parts), odd
 
         def done(outcome: Outcome[Found]) -> None:
             self._task = None
@@ -115,7 +117,12 @@ class LiveComponents(QObject):
                     raise outcome.error
                 return
             # What was edited meanwhile is stale again, and will be looked at again.
-            self._parts, self._numbers = outcome.value
+            self._parts, numbers, odd = outcome.value
+            self._stale |= odd
+            if numbers is None:
+                self._pause.start()
+                return
+            self._numbers = numbers
             self.counted.emit()
 
         self._task = in_background(work, done)
