@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medurwkv.checkpoints.digest import file_digest
+from napari_medurwkv.checkpoints.digest import begin_digest, file_state
 from napari_medurwkv.checkpoints.examine import (
     Examination,
     look_into,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints.answers import Answers
     from napari_medurwkv.checkpoints.card import ModelCard
     from napari_medurwkv.checkpoints.container import Header
+    from napari_medurwkv.checkpoints.digest import PendingDigest, State
     from napari_medurwkv.checkpoints.weights import Run
     from napari_medurwkv.models import NetworkConfig
 
@@ -46,14 +46,25 @@ class Model:
         Its description.
     path : Path
         The file it came from.
-    sha256 : str
-        Of that file, hexadecimal.
+    digest : str or PendingDigest
+        SHA-256 of that file, or the thread that computes it.
     """
 
     network: nn.Module
     card: ModelCard
     path: Path
-    sha256: str
+    digest: str | PendingDigest
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, hexadecimal; waits for it where it is not known yet.
+
+        Raises
+        ------
+        CheckpointError
+            The file changed since, or cannot be read any more.
+        """
+        return self.digest if isinstance(self.digest, str) else self.digest.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +121,36 @@ def load_model(name_or_path: str | Path, *, accept_nonfinite: bool = False) -> M
     header = own_header(path)
     if header is None:
         loaded = load_network(path, accept_nonfinite=accept_nonfinite)
-        card = require_card(loaded.examination)
-        return Model(loaded.network, card, path, _hashed(path))
-    card = card_of(header, path.name)
-    with ThreadPoolExecutor(1) as helper:
-        digest = helper.submit(_hashed, path)
+        network, card = loaded.network, require_card(loaded.examination)
+    else:
+        card = card_of(header, path.name)
         network = _own_network(path, header, card, accept_nonfinite)
-        sha256 = digest.result()
-    if _state_of(path) != before:
+    return Model(network, card, path, _digest(path, before))
+
+
+def _digest(path: Path, before: State) -> PendingDigest:
+    """Begin to hash the file that was just read; nobody waits before it is asked for.
+
+    Loading reads 57 MB in the time in which a core hashes them.
+    """
+    try:
+        pending = begin_digest(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if pending.state != before:
         raise CheckpointError(f"{path.name} changed while it was read: load it again.")
-    return Model(network, card, path, sha256)
+    return pending
 
 
-def _hashed(path: Path) -> str:
+def _state_of(path: Path) -> State:
     try:
-        return file_digest(path, mapped=True)
+        return file_state(path)
     except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error}.") from error
+        raise _unreadable(path, error) from error
 
 
-def _state_of(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read: {error.strerror}."
-        ) from error
-    return stat.st_mtime_ns, stat.st_size
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path.name} cannot be read: {error.strerror or error}.")
 
 
 def _own_network(

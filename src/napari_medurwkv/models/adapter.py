@@ -12,6 +12,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_medurwkv.models.blank import repeated
 from napari_medurwkv.models.blocks import initialise
 from napari_medurwkv.models.deformable import DeformableAttention, Sampling
 from napari_medurwkv.models.vrwkv import Trunk, tokens_to_map
@@ -150,17 +151,21 @@ class Extractor(nn.Module):
         return out
 
 
+def _extractor(config: AdapterConfig) -> Extractor:
+    return repeated((Extractor, config), lambda: Extractor(config))
+
+
 class Interaction(nn.Module):
     """One exchange; some of the trunk's blocks run between its two halves."""
 
     def __init__(self, config: AdapterConfig, extra_extractors: int) -> None:
         super().__init__()
-        self.injector = Injector(config)
-        self.extractor = Extractor(config)
+        self.injector = repeated((Injector, config), lambda: Injector(config))
+        self.extractor = _extractor(config)
         self.extra_extractors = None
         if extra_extractors:
             self.extra_extractors = nn.ModuleList(
-                Extractor(config) for _ in range(extra_extractors)
+                _extractor(config) for _ in range(extra_extractors)
             )
 
     def forward(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.kernels import bi_wkv
-from napari_medurwkv.models.blank import is_blank
+from napari_medurwkv.models.blank import is_blank, repeated
 from napari_medurwkv.models.omni_shift import OmniShift
 from napari_medurwkv.models.shift import shift_mix
 from napari_medurwkv.models.spatial_mix6 import SpatialMix6
@@ -26,6 +26,7 @@ __all__ = [
     "BlockConfig",
     "ChannelMix",
     "SpatialMix",
+    "build_block",
     "initialise",
 ]
 
@@ -324,6 +325,21 @@ class Block(nn.Module):
             change = self.drop_path(change)
             x = x + change if scale is None else torch.addcmul(x, change, scale)
         return x
+
+
+def build_block(
+    config: BlockConfig,
+    layer: int,
+    depth: int,
+    *,
+    drop_path: float = 0.0,
+    input_norm: bool = False,
+) -> Block:
+    """Build a `Block`; those of a blank network differ in nothing but their place."""
+    return repeated(
+        (Block, config, drop_path, input_norm),
+        lambda: Block(config, layer, depth, drop_path=drop_path, input_norm=input_norm),
+    )
 
 
 def initialise(module: nn.Module) -> None:

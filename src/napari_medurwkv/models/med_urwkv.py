@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from napari_medurwkv.models.adapter import VRWKVAdapter
 from napari_medurwkv.models.blank import is_blank
-from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+from napari_medurwkv.models.blocks import BlockConfig, build_block, initialise
 from napari_medurwkv.models.padding import pad_to_multiple
 from napari_medurwkv.models.vrwkv import map_to_tokens
 
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
                 nn.LayerNorm(config.embed_dim), nn.Linear(config.embed_dim, dim)
             )
         self.blocks = nn.ModuleList(
-            Block(BlockConfig.of(config, dim), index, config.bottleneck_depth)
+            build_block(BlockConfig.of(config, dim), index, config.bottleneck_depth)
             for index in range(config.bottleneck_depth)
         )
         self.norm = nn.LayerNorm(dim)
@@ -83,7 +83,7 @@ class DecoderStage(nn.Module):
         dim = config.dim
         self.expand = PatchExpand(in_dim, dim, 2)
         self.fuse = nn.Linear(dim + skip, dim)
-        self.blocks = nn.ModuleList(Block(config, i, depth) for i in range(depth))
+        self.blocks = nn.ModuleList(build_block(config, i, depth) for i in range(depth))
 
     def forward(self, tokens: Tensor, grid: Grid, skip: Tensor) -> tuple[Tensor, Grid]:
         """Map (B, h * w, C) and a skip map (B, S, 2h, 2w) to (B, 4 h * w, C')."""

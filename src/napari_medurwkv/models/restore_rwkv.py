@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+from napari_medurwkv.models.blocks import BlockConfig, build_block, initialise
 from napari_medurwkv.models.padding import pad_to_multiple
 from napari_medurwkv.models.vrwkv import map_to_tokens, tokens_to_map
 
@@ -85,7 +85,7 @@ class RestoreRWKV(nn.Module):
             recurrence=self.config.recurrence,
             segments=self.config.segments,
         )
-        return nn.ModuleList(Block(block, layer, depth) for layer in range(depth))
+        return nn.ModuleList(build_block(block, layer, depth) for layer in range(depth))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the restored image; see the notes of the class."""

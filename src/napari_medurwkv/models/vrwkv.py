@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_medurwkv.models.blank import is_blank
-from napari_medurwkv.models.blocks import Block, BlockConfig, initialise
+from napari_medurwkv.models.blocks import BlockConfig, build_block, initialise
 from napari_medurwkv.models.spatial_mix6 import HEAD_DIM
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Trunk(nn.Module):
             config.in_channels, config.embed_dim, config.patch_size
         )
         self.layers = nn.ModuleList(
-            Block(
+            build_block(
                 self.block_config(config),
                 layer,
                 config.depth,
