@@ -13,7 +13,7 @@ from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
+    from io import BufferedReader
 
 __all__ = ["PendingDigest", "State", "begin_digest", "file_digest", "file_state"]
 
@@ -146,7 +146,7 @@ def _claim(path: Path, state: State) -> tuple[Future[str], bool]:
 
 
 def _compute(
-    file: BinaryIO, path: Path, state: State, future: Future[str], *, mapped: bool
+    file: BufferedReader, path: Path, state: State, future: Future[str], *, mapped: bool
 ) -> None:
     """Hash an open file into a future; a failure is not kept for the next who asks."""
     try:
