@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from napari_medurwkv.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from io import BufferedReader
+    from pathlib import Path
 
 __all__ = ["PendingDigest", "State", "begin_digest", "file_digest", "file_state"]
 
