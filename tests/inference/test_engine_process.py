@@ -33,6 +33,7 @@ from napari_medurwkv.inference.engine_protocol import EngineError
 from napari_medurwkv.inference.engine_sources import describe_levels
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.io import image_from_array, lazy_image
+from napari_medurwkv.io.pyramid_mask import PyramidMask
 from napari_medurwkv.models import create_model
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_engine.py")))
@@ -719,3 +720,24 @@ def test_a_run_is_cancelled_while_a_part_is_made(client):
     assert not result.complete
     assert 0 < result.fraction < 1
     assert not list(Path(client._host.folder).glob("*.npy"))
+
+
+def test_a_mask_on_the_disk_is_filled_by_the_engine(real, tiny_checkpoint, tmp_path):
+    values = np.random.default_rng(3).integers(0, 255, (150, 90), np.uint8)
+    whole = image_from_array(values, spacing=(1.0, 1.0))
+    expected = labels_for(whole)
+    real.segment(whole, tiny_checkpoint, out=expected, device="cpu")
+    mask = PyramidMask.create(tmp_path / "mask", values.shape, np.uint8)
+    regions = []
+    result = real.segment(
+        lazy(dask.array.from_array(values, chunks=64)),
+        tiny_checkpoint,
+        out=mask,
+        device="cpu",
+        on_region=regions.append,
+    )
+    assert result.complete
+    assert result.labels is mask
+    assert expected.any()
+    np.testing.assert_array_equal(mask[:], expected)
+    assert regions

@@ -58,6 +58,7 @@ def test_without_a_gpu_there_are_no_streams():
     assert streams.bring(rows, "cpu") is rows
     with streams.beside(rows):
         rows += 1
+    streams.join()
     assert rows.tolist() == [2, 2]
 
 

@@ -16,6 +16,7 @@ from napari_medurwkv.inference.engine_arrays import (
 from napari_medurwkv.inference.engine_sources import describe_levels, hand_over
 from napari_medurwkv.inference.uncertainty import Uncertainty
 from napari_medurwkv.io import LazyArray
+from napari_medurwkv.io.pyramid_mask import PyramidMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,13 +78,17 @@ class Exchange:
         else:
             return False
         shape = listener.out.shape
-        write_zeros(self._labels_path, shape, listener.out.dtype)
-        request["labels"] = str(self._labels_path)
+        if isinstance(listener.out, PyramidMask):
+            request["pyramid"] = str(listener.out.folder)
+        else:
+            write_zeros(self._labels_path, shape, listener.out.dtype)
+            request["labels"] = str(self._labels_path)
         if self._further.uncertainty:
             measures = 2 if self._further.tta else 1
             write_zeros(self._doubts_path, (measures, *shape), np.dtype(np.uint8))
             request["uncertainty"] = str(self._doubts_path)
-        listener.labels = map_array(self._labels_path, "r")
+        if "labels" in request:
+            listener.labels = map_array(self._labels_path, "r")
         return True
 
     def image(self) -> Image:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medurwkv.inference.engine_protocol import Message, decode_region
 from napari_medurwkv.inference.result import Progress
+from napari_medurwkv.io.pyramid_mask import PyramidMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Run:
 class Listener:
     """Where the labels go, who wants to hear of them, and who gives the image."""
 
-    out: NDArray[Any]
+    out: Any
     on_progress: Callable[[Progress], None] | None
     on_region: Callable[[tuple[slice, ...]], None] | None
     labels: NDArray[Any] | None = None
@@ -70,10 +71,12 @@ class Listener:
         """Copy what has become final, and tell."""
         run.done, run.total = message["done"], message["total"]
         region = message["region"] and decode_region(message["region"])
+        # A mask on the disk has been filled by the engine itself.
+        there = self.labels is not None or isinstance(self.out, PyramidMask)
         if region and self.labels is not None:
             self.out[region] = self.labels[region]
-            if self.on_region is not None:
-                self.on_region(region)
+        if region and there and self.on_region is not None:
+            self.on_region(region)
         if self.on_progress is not None:
             self.on_progress(Progress(run.done, run.total, region, message["seconds"]))
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_medurwkv.errors import ImageError, OutputError
+from napari_medurwkv.inference.processes import alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +201,7 @@ def new_cache_path(folder: Path | None = None) -> Path:
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in where.iterdir():
             match = _NAME.fullmatch(old.name)
-            if match and not _alive(int(match[1])):
+            if match and not alive(int(match[1])):
                 _unlink(old)
     except OSError as error:
         raise OutputError(
@@ -362,31 +363,6 @@ def _no_room(path: Path, size: int, error: OSError) -> OutputError:
         f"The probabilities cannot be written to {path} ({error.strerror}); run "
         "without keeping them."
     )
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    if os.name == "nt":
-        return _alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _alive_on_windows(pid: int) -> bool:
-    # os.kill would end the process there.
-    import ctypes
-
-    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    handle = kernel.OpenProcess(0x1000, False, pid)
-    if handle:
-        kernel.CloseHandle(handle)
-    return bool(handle)
 
 
 def _unlink(path: Path) -> None:

@@ -216,6 +216,7 @@ class Run:
                 "that use it, or choose cpu."
             ) from error
         finally:
+            streams.join()
             if ahead is not None:
                 ahead.close()
         if final:

@@ -32,6 +32,7 @@ from napari_medurwkv.inference.engine_protocol import (
     write_message,
 )
 from napari_medurwkv.inference.engine_sources import PartQueue, open_levels
+from napari_medurwkv.io.pyramid_mask import PyramidMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +220,11 @@ class Server:
             name=sent["name"],
             notes=tuple(sent["notes"]),
         )
-        labels = map_array(request["labels"], "r+")
+        labels: Any
+        if "pyramid" in request:
+            labels = PyramidMask(request["pyramid"])
+        else:
+            labels = map_array(request["labels"], "r+")
         doubts = request["uncertainty"] and map_array(request["uncertainty"], "r+")
 
         def tell(progress: Any) -> None:

@@ -60,6 +60,11 @@ class Streams:
         band.record_stream(current)
         return band
 
+    def join(self) -> None:
+        """Have the current stream wait for all that was begun beside it."""
+        if self._sums is not None:
+            torch.cuda.current_stream(self._sums.device).wait_stream(self._sums)
+
     @contextlib.contextmanager
     def beside(self, logits: Tensor) -> Iterator[None]:
         """Work on the network's output while it computes the next batch.

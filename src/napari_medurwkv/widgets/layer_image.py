@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io.foreign import LayerGeometry
 
+LARGE_MASK = 256 << 20
+"""Masks of lazy layers that take more bytes are laid on the disk."""
+
 PICTURE = AxisOrder("YX")
 
 LARGE = 1 << 30
@@ -345,6 +348,15 @@ class LayerImage:
         out = self.layer_geometry.geometry.to_display(labels)
         before = len(self.snapshot.order.letters) - labels.ndim
         return labels.reshape((1,) * before + labels.shape), out
+
+    def on_disk(self, dtype: DTypeLike) -> bool:
+        """Whether a mask of this image belongs on the disk: it is lazy and large."""
+        size = math.prod(self.snapshot.shape) * np.dtype(dtype).itemsize
+        upright = all(
+            (i, 1) == turn for i, turn in enumerate(self.layer_geometry.geometry.ornt)
+        )
+        plain = upright and not self.places and not self.snapshot.frames
+        return self.snapshot.lazy and plain and size > LARGE_MASK
 
     def new_series(self, dtype: DTypeLike) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """Make empty masks for all frames, in one array.

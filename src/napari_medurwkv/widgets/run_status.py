@@ -39,6 +39,11 @@ class RunStatus(WrappedLabel):
             Whether earlier masks of the image were hidden.
         """
         others = " Earlier masks of this image are kept, hidden." * earlier
+        if end.layer is not None and end.layer.multiscale:
+            others += (
+                " The mask is too large for memory: it lies on the disk as long as "
+                "napari runs and cannot be edited; export it to keep it."
+            )
         if end.state == "complete" and end.segmentation is not None:
             steps = end.segmentation.record.device_path
             # Without why there is no GPU: the device line says that already.

@@ -11,6 +11,8 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medurwkv.errors import CancelledError
+from napari_medurwkv.inference.mask_folder import new_mask_path
+from napari_medurwkv.io.pyramid_mask import PyramidMask
 from napari_medurwkv.widgets.background import Outcome, in_napari_worker
 from napari_medurwkv.widgets.mask_measures import measure_mask
 from napari_medurwkv.widgets.original import PackedLabels
@@ -52,7 +54,7 @@ class _Work:
     """What the thread hands back."""
 
     segmentation: Segmentation
-    original: PackedLabels
+    original: PackedLabels | None
     measures: tuple[ClassMeasure, ...]
     highest: int
     records: tuple[RunRecord, ...]
@@ -105,13 +107,19 @@ class SegmentRun(QObject):
         self._pictures = request.pictures
         self._number = 0  # of the picture under way
         dtype = labels_dtype(card.classes, instances=request.instances)
+        self._data: Any
         if request.all_frames:
             self._data, self._outs = picture.new_series(dtype)
+        elif picture.on_disk(dtype) and not request.instances:
+            shape = picture.snapshot.shape
+            self._data = PyramidMask.create(new_mask_path(), shape, dtype)
+            self._outs = [self._data]
         else:
             self._data, out = picture.new_labels(dtype)
             self._outs = [out]
+        self._on_disk = isinstance(self._data, PyramidMask)
         self.layer: Labels = make_labels_layer(
-            self._data,
+            list(self._data.levels) if self._on_disk else self._data,
             name=f"{request.layer.name} – {card.title}"
             + (f" ({request.part})" if request.part else ""),
             spatial=spatial_state(request.layer, picture.places),
@@ -201,7 +209,7 @@ class SegmentRun(QObject):
         whole = replace(
             segmentation, fraction=self._overall(segmentation.fraction, len(done) - 1)
         )
-        packed = PackedLabels.pack(self._data)
+        packed = None if self._on_disk else PackedLabels.pack(self._data)
         doubts: tuple[tuple[str, NDArray[Any]], ...] = ()
         if len(self._pictures) == 1:
             doubts = uncertainty_arrays(segmentation, self._request.picture)
@@ -317,7 +325,7 @@ class SegmentRun(QObject):
             return RunEnd("cancelled", None, (), None, None, seconds)
         if work is None:
             layer = None
-            if self._fraction > 0 and self._data.any():
+            if self._fraction > 0 and (self._on_disk or self._data.any()):
                 layer = self._leave_part("failed")
             else:
                 self._take_away()
@@ -365,10 +373,12 @@ class SegmentRun(QObject):
 
     def _release(self) -> None:
         """Show the last regions and hand the layer to the user."""
-        self.layer.editable = True
+        self.layer.editable = not self._on_disk
         self._refresh(thumbnail=True)
 
     def _take_away(self) -> None:
+        if isinstance(self._data, PyramidMask):
+            self._data.remove()
         for layer in self._viewer.layers:
             if layer.unique_id == self.layer.unique_id:
                 self._viewer.layers.remove(layer)
