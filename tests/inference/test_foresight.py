@@ -146,3 +146,27 @@ def test_a_forecast_in_words():
     told = Foresight(9, 75, 1_200_000_000, 800_000_000, "a computer")
     assert told.text == "About 75 s, 1.2 GB of memory, 0.8 GB of the GPU's"
     assert Foresight(9, 75, None, 0, "a computer").text == "About 75 s"
+
+
+def test_a_piece_of_a_run_tells_of_the_rest(volume_card, model, networks, image, rng):
+    from napari_medurwkv.inference.device import choose_device
+    from napari_medurwkv.inference.pilot import seconds_per_plane
+    from napari_medurwkv.inference.plan import make_plan
+    from napari_medurwkv.inference.predictor import Predictor
+
+    card = volume_card(spacing=None)
+    fake = model(Sleepy(networks["convolution"](3, 2)), card)
+    picture = image(rng.random((60, 30, 50)).astype(np.float32), (1, 1, 1))
+    predictor = Predictor(fake.network, choose_device("cpu"), 2)
+    plan = make_plan(picture.geometry, card, 0.5)
+    each = seconds_per_plane(
+        picture, fake, plan, predictor, overlap=0.5, instances=False
+    )
+    windows = len(plan.grid)
+    assert NAP * windows <= each < 3 * NAP * windows
+    small = image(rng.random((20, 30, 50)).astype(np.float32), (1, 1, 1))
+    plan = make_plan(small.geometry, card, 0.5)
+    nothing = seconds_per_plane(
+        small, fake, plan, predictor, overlap=0.5, instances=False
+    )
+    assert nothing is None

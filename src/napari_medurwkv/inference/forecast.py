@@ -23,7 +23,7 @@ class Foresight:
         Largest resident memory of this process meanwhile; None where the system does
         not tell how much a process has taken.
     device_bytes : int
-        Memory of the GPU that tensors will take at most; 0 on the CPU.
+        Memory of the GPU that torch will have reserved at most; 0 on the CPU.
     device : str
         As `DeviceChoice.description`.
     host_more : int

@@ -14,6 +14,7 @@ from napari_medurwkv.inference.decide import label_dtype
 from napari_medurwkv.inference.device import choose_device
 from napari_medurwkv.inference.forecast import Foresight, refuse_on_host
 from napari_medurwkv.inference.memory import free_memory, resident
+from napari_medurwkv.inference.pilot import seconds_per_plane
 from napari_medurwkv.inference.plan import make_plan
 from napari_medurwkv.inference.predictor import MIRRORED, Predictor, evaluating
 from napari_medurwkv.inference.view_names import view_axes
@@ -94,20 +95,31 @@ def foresee(
             expected=windows,
         )
         costs = calibrate(image, model, plan, predictor, instances, cancel)
+        piece = None
+        if cuda:
+            piece = seconds_per_plane(
+                image, model, plan, predictor, overlap=chosen, instances=instances
+            )
     # Planes of other views have other sizes and as many points in all.
     reading = len(plan.planes) * costs.per_plane * len(plans)
     planes = (plan.part[0][1] - plan.part[0][0]) * len(plans)
     computing = windows * costs.window.seconds + planes * costs.per_slice
     hashing = costs.per_byte * _bytes(image)
-    # A GPU computes while a thread reads and another takes the fingerprint.
-    seconds = max(reading, computing, hashing) if cuda else reading + computing
-    seconds += costs.fixed + (0 if cuda else hashing)
+    if cuda:
+        # It computes while a thread reads and another takes the fingerprint.
+        together = max(reading, computing)
+        if piece is not None:
+            together = piece * len(plan.planes) * len(plans)
+        seconds = costs.fixed + max(together, hashing)
+    else:
+        seconds = costs.fixed + reading + computing + hashing
     now = resident()
     more = room(plan, model, instances=instances, cuda=cuda, mask=mask_in_memory)
     more = max(costs.host_bytes, costs.window.host_bytes + more)
     device_bytes = 0
     if cuda:
-        device_bytes = torch.cuda.max_memory_allocated(choice.device)
+        # A recording holds on to what it reserved, though no tensor seems to use it.
+        device_bytes = torch.cuda.max_memory_reserved(choice.device)
         if plan.volume and plan.resampled:
             device_bytes += _plane_bytes(plan, model, instances)
     host = None if now is None else now + more

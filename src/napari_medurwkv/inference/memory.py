@@ -42,7 +42,7 @@ def free_memory(device: str) -> tuple[int | None, int | None]:
     -------
     host, device : int or None
         None where the system does not tell, or there is no such device. What torch
-        holds of the device without using it counts as free.
+        has reserved of the device counts as free.
     """
     host = None
     file = Path("/proc/meminfo")
@@ -55,8 +55,7 @@ def free_memory(device: str) -> tuple[int | None, int | None]:
     import torch
 
     get: Any = torch.cuda.mem_get_info
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return host, int(get(device)[0]) + int(kept)
+    return host, int(get(device)[0]) + int(torch.cuda.memory_reserved(device))
 
 
 def _status(name: str) -> int | None:
