@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,80 +18,12 @@ from napari_medurwkv.checkpoints.public import (
 from napari_medurwkv.errors import CancelledError, CheckpointError
 from napari_medurwkv.models import list_models
 
+from .hub import Hub
 from .networks import published, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class Hub:
-    """Answers as the hub does for one file, and remembers what was asked."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.ranges: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def answer(self, *, body: bool) -> None:
-                if "/resolve/" not in self.path or "missing" in self.path:
-                    self.send_response(404)
-                    self.send_header("X-Error-Code", "EntryNotFound")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                wanted = self.headers.get("Range", "")
-                first = int(wanted[6:].split("-")[0]) if wanted else 0
-                if body:
-                    hub.ranges.append(wanted)
-                part = hub.content[first:]
-                self.send_response(206 if wanted else 200)
-                self.send_header("ETag", f'"{hashlib.md5(hub.content).hexdigest()}"')
-                self.send_header("X-Repo-Commit", "0" * 40)
-                self.send_header("Accept-Ranges", "bytes")
-                self.send_header("Content-Length", str(len(part)))
-                if wanted:
-                    whole = len(hub.content)
-                    self.send_header(
-                        "Content-Range", f"bytes {first}-{whole - 1}/{whole}"
-                    )
-                self.end_headers()
-                if body:
-                    try:
-                        self.wfile.write(part)
-                    except OSError:
-                        pass  # the client went away, as one that cancels does
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                pass  # a client that cancels resets the connection
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def close(self) -> None:
-        if not self.thread.is_alive():
-            return
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +128,16 @@ def test_the_list_is_sound() -> None:
             assert entry.size_bytes
     with pytest.raises(CheckpointError, match="no public checkpoint 'x'"):
         public_checkpoint("x")
+
+
+def test_two_programs_do_not_fetch_one_file_at_once(hub: Hub, folder: Path) -> None:
+    from filelock import FileLock
+
+    entry = entry_for(hub.content)
+    folder.mkdir(parents=True)
+    with (
+        FileLock(folder / f".{entry.file}.lock"),
+        pytest.raises(CheckpointError, match="is being fetched already"),
+    ):
+        fetch(entry)
+    assert fetch(entry).verified

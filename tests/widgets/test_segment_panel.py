@@ -427,3 +427,31 @@ def test_notice_is_in_sight(panel):
     assert any(
         "Research use only" in label.text() for label in panel.findChildren(QLabel)
     )
+
+
+def test_a_checkpoint_may_be_dropped_anywhere_on_the_panel(
+    panel, qtbot, monkeypatch, tmp_path
+):
+    from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+    from qtpy.QtWidgets import QApplication
+
+    added = []
+    monkeypatch.setattr(panel.models, "add_file", added.append)
+    for name in ("scan.nii.gz", "net.pth"):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
+        where = QPoint(5, 5)
+        common = (
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        enter = QDragEnterEvent(where, *common)
+        enter.ignore()
+        QApplication.sendEvent(panel, enter)
+        assert enter.isAccepted() == (name == "net.pth")
+        if enter.isAccepted():
+            QApplication.sendEvent(panel, QDropEvent(where.toPointF(), *common))
+    assert added == [tmp_path / "net.pth"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from napari_medurwkv.checkpoints.sidecar import Sidecar, write_sidecar
 from napari_medurwkv.errors import CancelledError, CheckpointError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_medurwkv.checkpoints.public import PublicCheckpoint
@@ -113,18 +114,14 @@ def fetch(
     folder = public_folder()
     path = folder / entry.file
     if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The folder {folder} cannot be made: {error.strerror}."
-            ) from error
         if offline:
             raise CheckpointError(
                 f"{entry.file} is not on this computer and the network is not to be "
                 f"used: copy it to {folder}, or fetch it when you are online."
             )
-        _download(entry, folder, progress, cancel or (lambda: False))
+        with _alone(entry, folder):
+            if not path.is_file():
+                _download(entry, folder, progress, cancel or (lambda: False))
     digest = file_digest(path)
     if entry.sha256 and digest != entry.sha256:
         path.unlink()
@@ -135,6 +132,30 @@ def fetch(
     if entry.task in ("segmentation", "restoration"):
         _describe(entry, path)
     return Fetched(path, digest, bool(entry.sha256))
+
+
+@contextmanager
+def _alone(entry: PublicCheckpoint, folder: Path) -> Iterator[None]:
+    """Keep other programs from adding to the same file meanwhile."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / f".{entry.file}.lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise CheckpointError(
+            f"{entry.file} is being fetched already, by another window or program: "
+            "wait for that."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"The folder {folder} cannot be written to: {error.strerror}."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _describe(entry: PublicCheckpoint, path: Path) -> None:

@@ -152,12 +152,15 @@ def _free_name(name: str) -> str:
     return name
 
 
-def _own(name: str, verb: str) -> CatalogueEntry:
+def _own(name: str, verb: str, *, fetched: bool = False) -> CatalogueEntry:
     entry = next((e for e in lookup.catalogue() if e.name == name), None)
     if entry is None:
         names = ", ".join(e.name for e in lookup.catalogue()) or "none"
         raise CheckpointError(f"There is no model {name!r}: the models are {names}.")
-    if entry.path.parent != lookup.user_folder():
+    folders = [lookup.user_folder()]
+    if fetched:
+        folders.append(lookup.user_folder() / "public")
+    if entry.path.parent not in folders:
         raise CheckpointError(
             f"{name} came with the package or lies elsewhere: it cannot be {verb}; "
             f"models in {lookup.user_folder()} can."
@@ -190,7 +193,7 @@ def rename(name: str, new_name: str) -> CatalogueEntry:
 
 
 def remove(name: str) -> Path:
-    """Delete a model of the user's folder, and its sidecar.
+    """Delete a model of the user's folder or one that was fetched, and its sidecar.
 
     Returns
     -------
@@ -204,7 +207,7 @@ def remove(name: str) -> Path:
     OutputError
         The file cannot be deleted.
     """
-    entry = _own(name, "removed")
+    entry = _own(name, "removed", fetched=True)
     _delete(entry.path)
     _delete(sidecar_path(entry.path))
     return entry.path

@@ -54,8 +54,9 @@ class ModelManager(QWidget):
 
     def _calm(self) -> None:
         self._sure.stop()
-        own = (
-            self._entry is not None and self._entry.path.parent == lookup.user_folder()
+        folder = lookup.user_folder()
+        own = self._entry is not None and (
+            self._entry.path.parent in (folder, folder / "public")
         )
         self.remove.setEnabled(own)
         self.remove.setText("Remove")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -25,11 +25,13 @@ from napari_medurwkv.widgets.foldout import Foldout
 from napari_medurwkv.widgets.look import RED, WrappedLabel, let_shrink, set_tone
 from napari_medurwkv.widgets.model_manager import ModelManager
 from napari_medurwkv.widgets.model_process import add_model, look_at
+from napari_medurwkv.widgets.public_models import PublicModels
 from napari_medurwkv.widgets.unknown_file import UnknownFileForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qtpy.QtCore import QObject
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_medurwkv.checkpoints import CatalogueEntry
@@ -114,6 +116,8 @@ class ModelPicker(QWidget):
         self.manager = ModelManager()
         self.manager.add_clicked.connect(self._ask_file)
         self.manager.remove_confirmed.connect(self._remove)
+        self.public = PublicModels()
+        self.public.fetched.connect(self.add_file)
         self.setAcceptDrops(True)
         row = QHBoxLayout()
         row.addWidget(self._combo, 1)
@@ -125,6 +129,7 @@ class ModelPicker(QWidget):
         layout.addWidget(self.form)
         layout.addWidget(self.card)
         layout.addWidget(Foldout("Manage models", self.manager))
+        layout.addWidget(Foldout("Public models", self.public))
         self._combo.currentIndexChanged.connect(self._announce)
         self._task: BackgroundTask | None = in_background(list_models, self._fill)
 
@@ -197,8 +202,24 @@ class ModelPicker(QWidget):
             event.acceptProposedAction()
             self.add_file(path)
 
+    def take_drops_of(self, panel: QWidget) -> None:
+        """Add checkpoints that are dropped anywhere on a panel."""
+        panel.setAcceptDrops(True)
+        panel.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files that are dragged over the panel for one's own."""
+        if event.type() == QEvent.Type.DragEnter:
+            self.dragEnterEvent(event)
+        elif event.type() == QEvent.Type.Drop:
+            self.dropEvent(event)
+        else:
+            return bool(super().eventFilter(watched, event))
+        return bool(event.isAccepted())
+
     def abandon(self) -> None:
-        """Forget about a reading under way."""
+        """Forget about a reading or download under way."""
+        self.public.abandon()
         if self._task is not None:
             self._task.abandon()
 

@@ -105,6 +105,7 @@ class SegmentPanel(QWidget):
         self._connect()
         self._warming: BackgroundTask = in_background(warm_up, self._warmed)
         self.device.ask(self._engine, self.options.device)
+        self.models.take_drops_of(self)
         call_on_removal(self, self.shut_down)
 
     @property
