@@ -40,12 +40,19 @@ PLAIN = (
     "invert",
     "swap",
     "split_waists",
+    "logical",
+    "merge",
+    "delete",
 )
 ACTIONS = {
     "stroke": 30,
     "erase": 8,
     "fill": 3,
     "tool": 14,
+    "take_result": 3,
+    "range": 3,
+    "islands": 3,
+    "doubt": 2,
     "put_away": 3,
     "undo": 16,
     "redo": 10,
@@ -165,10 +172,14 @@ class Monkey:
         layer.n_edit_dimensions = int(self.rng.integers(2, 4))
         layer.selected_label = int(self.rng.integers(0, 5))
         start = self.point()
+        before, locked = self.copy()[0], self.session.mask.locked
         with layer.block_history():
             for _ in range(int(self.rng.integers(1, 8))):
                 value = 0 if mode == "erase" else layer.selected_label
                 layer.paint(start, value, refresh=False)
+                for own in locked:  # not even while the stroke goes on
+                    if not np.array_equal(layer.data == own, before == own):
+                        raise AssertionError("a stroke went over a locked class")
                 start = [
                     int(np.clip(s + self.rng.integers(-6, 7), 0, n - 1))
                     for s, n in zip(start, SHAPE, strict=True)
@@ -191,12 +202,84 @@ class Monkey:
         self.panel.take_tool(str(self.rng.choice(PLAIN)))
         tools = self.panel.tools
         tools.scope.setCurrentIndex(int(self.rng.integers(0, 4)))
+        if tools.tool.name == "logical":
+            operations = ("copy", "add", "subtract", "intersect")
+            tools.form.set_value("operation", str(self.rng.choice(operations)))
+            tools.form.set_value("source", "another class")
+            tools.form.set_value("label", int(self.rng.integers(1, 4)))
         self.until(lambda: not tools.preview.working)
         if apply and tools.ready:
             tools.apply()
         else:
             tools.cancel()
         self.note(steps)
+
+    def do_take_result(self):
+        """Take over a new result: what a person changed stays, as is locked."""
+        steps, layer, mask = self.steps(), self.layer, self.session.mask
+        policies = ("keep mine", "fill only empty", "overwrite")
+        policy = str(self.rng.choice(policies))
+        result, marks = make_volume(self.rng), mask.marks.copy()
+        before, _, locked = self.copy()
+        again = self.viewer.add_labels(result, name="again")
+        self.viewer.layers.selection.active = layer
+        self.panel.picker.choose(layer)
+        self.panel.take_tool("take_result")
+        tools = self.panel.tools
+        tools.other.choose(again)
+        tools.form.set_value("policy", policy)
+        tools.scope.setCurrentText("volume")
+        self.until(lambda: not tools.preview.working)
+        if tools.ready:
+            tools.apply()
+        else:
+            tools.cancel()
+        kept = np.isin(before, list(locked)) | np.isin(result, list(locked))
+        if policy != "overwrite":
+            kept |= marks
+        if policy == "fill only empty":
+            kept |= before != 0
+        if not np.array_equal(mask.array, np.where(kept, before, result)):
+            raise AssertionError(f"taken over otherwise than by {policy}")
+        self.viewer.layers.remove(again)
+        self.viewer.layers.selection.active = layer
+        self.note(steps)
+
+    def do_range(self):
+        """Strokes within a range, and beyond it."""
+        image = self.rng.normal(size=SHAPE)
+        steps, before = self.steps(), self.copy()[0]
+        self.session.binding.brush_rule = lambda box: image[box] < 0
+        layer = self.layer
+        layer.mode, layer.brush_size = "paint", 15
+        layer.paint(self.point(), int(self.rng.integers(0, 5)))
+        self.session.binding.brush_rule = None
+        if ((layer.data != before) & (image < 0)).any():
+            raise AssertionError("a stroke went out of its range")
+        self.note(steps)
+
+    def do_islands(self):
+        """Compare the islands, counted plane by plane, with those of the whole."""
+        from scipy import ndimage
+
+        session = self.session
+        self.until(lambda: session.components.exact)
+        array = session.mask.array
+        for value in np.unique(array[array != 0]):
+            if (
+                session.components.number(int(value))
+                != ndimage.label(array == value)[1]
+            ):
+                raise AssertionError("islands are counted wrongly")
+
+    def do_doubt(self):
+        slices = [self.rng.random(n).tolist() for n in SHAPE]
+        self.layer.metadata["medurwkv"] = {"uncertainty": {"slices": slices}}
+        navigator = self.panel.navigator
+        kind = navigator.kind.currentText()
+        navigator.kind.setCurrentText("by uncertainty")
+        navigator.go(int(self.rng.choice([-1, 1])))
+        navigator.kind.setCurrentText(kind)
 
     def do_put_away(self):
         self.do_tool(apply=False)
@@ -245,7 +328,7 @@ class Monkey:
         self.note(steps)
 
     def do_other_layer(self):
-        """Another mask is chosen, and this one again: its history begins anew."""
+        """Choose another mask, and this one again: its history goes on."""
         mask = self.layer
         other = self.viewer.add_labels(np.zeros((9, 9), np.uint8), name="other")
         self.viewer.layers.selection.active = other
@@ -256,7 +339,6 @@ class Monkey:
         self.viewer.layers.remove(other)
         self.viewer.layers.selection.active = mask
         self.until(lambda: self.session.counted)
-        self.states, self.at = [self.copy()], 0
 
     def do_delete_layer(self):
         self.viewer.layers.remove(self.layer)
