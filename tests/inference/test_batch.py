@@ -9,6 +9,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import zarr
 
 from napari_medurwkv.checkpoints import save_checkpoint
 from napari_medurwkv.errors import CancelledError, MedurwkvError
@@ -16,6 +17,7 @@ from napari_medurwkv.inference import batch, batch_item, segment
 from napari_medurwkv.inference.batch import Places, run_batch
 from napari_medurwkv.inference.batch_item import Options
 from napari_medurwkv.inference.worklist import Entry, Item, Journal, list_items
+from napari_medurwkv.io import read_labels
 from napari_medurwkv.models import create_model
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "batch.py"
@@ -201,3 +203,48 @@ def test_items_can_be_sent_to_other_processes():
     item = Item("/a.png", "/b", 3, "nuclei")
     assert pickle.loads(pickle.dumps(item)) == item
     assert pickle.loads(pickle.dumps(Options("a", tta=True))) == Options("a", tta=True)
+
+
+@pytest.fixture
+def slides(tmp_path, rng):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    group = zarr.open_group(folder / "slide.zarr", mode="w", zarr_format=2)
+    values = rng.integers(0, 256, (150, 90), np.uint8)
+    group.create_array("0", shape=values.shape, dtype="u1", chunks=(64, 64))
+    group["0"][...] = values
+    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"]
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": datasets}
+    ]
+    return folder, values
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_zarr_gives_zarr(slides, checkpoint, tmp_path, monkeypatch, large):
+    """Of an image larger than memory the mask does not go through memory."""
+    from napari_medurwkv.io import pyramid_mask, zarr_image
+
+    monkeypatch.setattr(zarr_image, "_is_large", lambda found: large)
+    monkeypatch.setattr(pyramid_mask, "SMALLEST", 32)
+    folder, values = slides
+    out = tmp_path / "out"
+    items, journal = list_items(folder, out), Journal(out)
+    run_batch(items, journal, Options(str(checkpoint), "cpu"))
+    (item,) = items
+    entry = journal.entry(item)
+    assert entry.state == "done", entry.reason
+    assert entry.mask.endswith("slide_mask.ome.zarr")
+    expected = segment(values, checkpoint, device="cpu").labels
+    back = read_labels(entry.mask)
+    np.testing.assert_array_equal(back.array, expected)
+    assert back.geometry.display_spacing == (0.5, 0.5)
+    assert [c.name for c in back.classes] == ["class 1"]
+    assert entry.measures[0]["voxels"] == np.count_nonzero(expected)
+    coarser = zarr.open_group(entry.mask, mode="r")["1"]
+    steps = (4, 4) if large else (2, 1)
+    np.testing.assert_array_equal(coarser[...], expected[:: steps[0], :: steps[1]])
+    assert not list(out.rglob(".tmp-*"))
+    assert (Path(entry.mask).parent / "slide_mask.json").is_file()

@@ -11,13 +11,14 @@ from napari_medurwkv.io import Output
 from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_medurwkv.export.mask import ExportMask
 
-__all__ = ["zarr_output"]
+__all__ = ["pyramid_attributes", "zarr_output"]
 
 SMALLEST = 128
 """Levels get smaller until no side is longer than this."""
@@ -92,6 +93,21 @@ def _step(level: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _attributes(mask: ExportMask, levels: list[NDArray[Any]]) -> dict[str, Any]:
+    return pyramid_attributes(mask, [_step(level) for level in levels])
+
+
+def pyramid_attributes(
+    mask: ExportMask, steps: Sequence[tuple[int, ...]]
+) -> dict[str, Any]:
+    """Describe a label image (NGFF 0.4).
+
+    Parameters
+    ----------
+    mask : ExportMask
+        Its geometry and classes; its labels are not looked at.
+    steps : sequence of tuple of int
+        For each level, how many of its voxels per axis make one of the next level.
+    """
     geometry = mask.geometry
     unit = _UNITS.get(geometry.unit)
     axes: list[dict[str, str]] = [
@@ -101,7 +117,7 @@ def _attributes(mask: ExportMask, levels: list[NDArray[Any]]) -> dict[str, Any]:
         axes = [axis | {"unit": unit} for axis in axes]
     datasets = []
     factors = [1] * geometry.ndim
-    for index, level in enumerate(levels):
+    for index, step in enumerate(steps):
         scale = [
             float(size * factor)
             for size, factor in zip(geometry.display_spacing, factors, strict=True)
@@ -112,7 +128,7 @@ def _attributes(mask: ExportMask, levels: list[NDArray[Any]]) -> dict[str, Any]:
                 "coordinateTransformations": [{"type": "scale", "scale": scale}],
             }
         )
-        factors = [f * s for f, s in zip(factors, _step(level), strict=True)]
+        factors = [f * s for f, s in zip(factors, step, strict=True)]
     labels = [
         {"label-value": info.value, "rgba": [*_rgb(info.color), 255]}
         for info in mask.segments

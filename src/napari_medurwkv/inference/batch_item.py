@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 import threading
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_medurwkv.errors import CancelledError, MedurwkvError, OutputError
 from napari_medurwkv.inference.worklist import Entry
+from napari_medurwkv.io import LazyArray, Output
+from napari_medurwkv.io.pyramid_mask import STEP, PyramidMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,21 +118,40 @@ def _segment(
     begun: float,
 ) -> Entry:
     from napari_medurwkv.checkpoints import default_for
+    from napari_medurwkv.inference.decide import label_dtype
     from napari_medurwkv.inference.segmentation import segment
 
     name = item.model or options.model
     if name is None:
         name = str(default_for(image.geometry.ndim, image.rgb).path)
-    result = segment(
-        image,
-        _load(name),
-        device=options.device,
-        overlap=options.overlap,
-        instances=options.instances,
-        tta=options.tta,
-        cancel=cancel,
-    )
-    mask = _write(item, result)
+    target = _target(item, image, instances=options.instances)
+    model = _load(name)
+    large = isinstance(image.array, LazyArray) and not options.instances
+    out = None
+    if large and target.name.endswith(".zarr"):
+        # A mask of an image that is larger than memory does not go through memory.
+        out = PyramidMask.create(
+            target.parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}",
+            tuple(image.geometry.display_shape),
+            label_dtype(model.card),
+        )
+    try:
+        result = segment(
+            image,
+            model,
+            device=options.device,
+            overlap=options.overlap,
+            instances=options.instances,
+            tta=options.tta,
+            cancel=cancel,
+            out=out,
+        )
+        measures = _measure(result)  # before a mask on the disk is moved
+        mask = _write(target, result)
+    except BaseException:
+        if out is not None:
+            out.remove()
+        raise
     return Entry(
         item.image,
         item.frame,
@@ -133,7 +159,7 @@ def _segment(
         mask=str(mask),
         model=result.record.model.name,
         seconds=time.perf_counter() - begun,
-        measures=_measure(result),
+        measures=measures,
     )
 
 
@@ -145,17 +171,16 @@ def _load(name: str) -> Any:
     return load_model(name)
 
 
-def _write(item: Item, result: Segmentation) -> Path:
-    from napari_medurwkv.io.safe_write import text_output, write_all_safely
-    from napari_medurwkv.io.write import labels_output
-    from napari_medurwkv.provenance import is_record, record_path, record_text
-
+def _target(item: Item, image: Image, *, instances: bool) -> Path:
+    """Say where the mask goes; its folder is made."""
+    source = image.geometry.source.format
     ending = ".nii.gz"
-    if result.geometry.source.format in ("png", "jpeg", "tiff"):
-        plain = result.geometry.ndim == 2 and not result.instances
+    if source in ("png", "jpeg", "tiff"):
+        plain = image.geometry.ndim == 2 and not instances
         ending = ".png" if plain else ".tif"
+    elif source == "zarr":
+        ending = ".ome.zarr"
     target = Path(item.mask + ending)
-    record = record_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,23 +188,65 @@ def _write(item: Item, result: Segmentation) -> Path:
             f"The folder {target.parent} cannot be made ({error.strerror}); choose "
             "another one."
         ) from error
+    return target
+
+
+def _write(target: Path, result: Segmentation) -> Path:
+    from napari_medurwkv.io.safe_write import text_output, write_all_safely
+    from napari_medurwkv.io.write import labels_output
+    from napari_medurwkv.provenance import is_record, record_path, record_text
+
+    record = record_path(target)
     if record.exists() and not is_record(record):
         raise OutputError(
             f"{record} is no record of this plugin, so it is not replaced; choose "
             "another folder."
         )
-    outputs = [
-        labels_output(
+    if target.name.endswith(".zarr"):
+        output = _zarr_output(target, result)
+    else:
+        output = labels_output(
             target,
             result.labels,
             result.geometry,
             classes=() if result.instances else result.classes,
-        ),
-        text_output(record, record_text(result.record)),
-    ]
+        )
+    outputs = [output, text_output(record, record_text(result.record))]
     # Ours to replace: the worklist says that this mask is not done.
     write_all_safely(outputs, overwrite=True)
     return target
+
+
+def _zarr_output(target: Path, result: Segmentation) -> Output:
+    from napari_medurwkv.export import ExportMask
+    from napari_medurwkv.export.zarr_labels import pyramid_attributes, zarr_output
+
+    pyramid = result.labels if isinstance(result.labels, PyramidMask) else None
+    labels = result.labels
+    if pyramid is not None:
+        labels = np.broadcast_to(np.zeros((), pyramid.dtype), pyramid.shape)
+    mask = ExportMask(
+        labels,
+        result.geometry,
+        result.classes,
+        instances=result.instances,
+        record=result.record,
+        changed=0,
+    )
+    if pyramid is None:
+        return zarr_output(mask, target)
+    steps = (*(1,) * (pyramid.ndim - 2), STEP, STEP)
+    pyramid.describe(pyramid_attributes(mask, [steps] * len(pyramid.levels)))
+
+    def write(part: Path) -> None:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.move(pyramid.folder, part)
+
+    def check(part: Path) -> None:
+        if PyramidMask(part).shape != pyramid.shape:
+            raise OutputError(f"{target} did not come back from the disk as written.")
+
+    return Output(target, write, check, folder=True)
 
 
 def _measure(result: Segmentation) -> tuple[dict[str, Any], ...]:

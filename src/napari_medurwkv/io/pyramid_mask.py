@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from napari_medurwkv.errors import ImageError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -24,7 +23,6 @@ STEP = 4
 SMALLEST = 1024
 """Levels get smaller until no side is longer than this."""
 CHUNK = 512
-_FACTS = "medurwkv.json"
 
 
 class PyramidMask:
@@ -53,10 +51,10 @@ class PyramidMask:
     def __init__(self, folder: str | Path) -> None:
         zarr = _zarr()
         self.folder = Path(folder)
-        facts = json.loads((self.folder / _FACTS).read_text("utf-8"))
+        count = sum(1 for part in self.folder.iterdir() if part.name.isdigit())
         self.levels: tuple[Any, ...] = tuple(
             zarr.open_array(self.folder / str(number), mode="r+")
-            for number in range(facts["levels"])
+            for number in range(count)
         )
         finest = self.levels[0]
         self.shape: tuple[int, ...] = tuple(int(n) for n in finest.shape)
@@ -87,21 +85,22 @@ class PyramidMask:
         where = Path(folder)
         try:
             where.mkdir(parents=True)
+            group = zarr.open_group(where, mode="w", zarr_format=2)
             number, size = 0, tuple(int(n) for n in shape)
             while True:
                 pieces = (*(1,) * (len(size) - 2), CHUNK, CHUNK)
-                zarr.create_array(
-                    where / str(number),
+                group.create_array(
+                    str(number),
                     shape=size,
                     dtype=np.dtype(dtype),
                     chunks=tuple(min(p, n) for p, n in zip(pieces, size, strict=True)),
+                    chunk_key_encoding={"name": "v2", "separator": "/"},
                     fill_value=0,
                 )
                 number += 1
                 if max(size[-2:]) <= SMALLEST:
                     break
                 size = (*size[:-2], *(-(-n // STEP) for n in size[-2:]))
-            (where / _FACTS).write_text(json.dumps({"levels": number}), "utf-8")
         except OSError as error:
             raise OutputError(
                 f"The folder {where} for the mask cannot be made ({error.strerror})."
@@ -157,6 +156,10 @@ class PyramidMask:
         return tuple(
             n for place, n in zip(places, size, strict=True) if isinstance(place, slice)
         )
+
+    def describe(self, attributes: Mapping[str, Any]) -> None:
+        """Write the attributes that make it an OME-Zarr label image."""
+        _zarr().open_group(self.folder, mode="r+").attrs.update(attributes)
 
     def remove(self) -> None:
         """Take the folder away."""
