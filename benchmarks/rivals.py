@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from napari_medurwkv.kernels import _cuda_launch
 from napari_medurwkv.kernels._cuda_compile import compile_program
-from napari_medurwkv.kernels._cuda_driver import Kernel, load_kernel
+from napari_medurwkv.kernels._cuda_driver import Kernel, load_kernel, load_library
 from torch import Tensor
 
 Run = Callable[[], Tensor]
@@ -20,7 +20,7 @@ Run = Callable[[], Tensor]
 def _kernel(name: str) -> Kernel:
     source = Path(__file__).with_name("rivals.cu").read_text(encoding="utf-8")
     code = compile_program(source, [], _cuda_launch.architecture(0))
-    return load_kernel(code, name)
+    return load_kernel(load_library(code), name)
 
 
 def serial(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Run:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ._cuda_launch import copies_ahead, kernel, limits, stream
-from ._cuda_plan import Plan, plan_backward, plan_forward
+from ._cuda_plan import Plan, plan_backward, plan_forward, plan_stream
+from ._cuda_stream import StreamJob, stream_job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,13 @@ __all__ = ["ELEMENTS", "Job", "backward", "backward_job", "forward", "forward_jo
 
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 """Element types by the kernels' numbers."""
-_COMMON = ("cuda_elements.cuh", "cuda_tile.cuh", "bi_wkv_tile.cuh", "bi_wkv_steep.cuh")
+_COMMON = (
+    "cuda_elements.cuh",
+    "cuda_tile.cuh",
+    "bi_wkv_sums.cuh",
+    "bi_wkv_tile.cuh",
+    "bi_wkv_steep.cuh",
+)
 _FORWARD = (*_COMMON, "bi_wkv_forward.cuh", "bi_wkv.cu")
 _BACKWARD = (
     *_COMMON,
@@ -169,7 +176,7 @@ def _job(
     alignment: int,
     segments: int,
     backward: bool,
-) -> Job:
+) -> Job | StreamJob:
     batch, tokens, channels = shape
     size = dtype.itemsize
     aligned = (alignment | channels * size) % 16 == 0 and copies_ahead(index)
@@ -181,6 +188,9 @@ def _job(
     plan = (plan_backward if backward else plan_forward)(
         batch, tokens, channels, pairs, bounds
     )
+    if plan.splits > 1 and not segments:
+        cut = plan_stream(pairs, backward)
+        return stream_job(cut, index, shape, ELEMENTS[dtype], backward=backward)
     if backward:
         return backward_job(plan, index, shape, dtype, aligned)
     return forward_job(plan, index, shape, dtype, aligned, segments)
@@ -261,9 +271,12 @@ def backward(
 
 
 def run_forward(
-    job: Job, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
+    job: Job | StreamJob, w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor
 ) -> None:
     """Do a forward job, into `y`."""
+    if isinstance(job, StreamJob):
+        job.forward(w, u, k, v, y)
+        return
     sums = 0
     if job.sums:
         # Freed at once, reused only behind this work on the same stream.
@@ -291,7 +304,7 @@ def run_forward(
 
 
 def run_backward(
-    job: Job,
+    job: Job | StreamJob,
     grad: Tensor,
     w: Tensor,
     u: Tensor,
@@ -302,9 +315,15 @@ def run_backward(
 ) -> tuple[Tensor, Tensor]:
     """Do a backward job, into `gk` and `gv`; returns the gradients of w and u."""
     _, tokens, channels = k.shape
-    partial = 2 * job.rows * channels
-    scratch = torch.empty(2 * job.sums + partial, dtype=torch.float32, device=k.device)
     gathered = torch.empty((2, channels), dtype=torch.float32, device=k.device)
+    partial = torch.empty(
+        (job.rows, 2 * channels), dtype=torch.float32, device=k.device
+    )
+    if isinstance(job, StreamJob):
+        job.backward(grad, w, u, k, v, gk, gv, partial)
+        _sum_partial(job.index, partial, gathered)
+        return gathered[0], gathered[1]
+    scratch = torch.empty(2 * job.sums, dtype=torch.float32, device=k.device)
     sums = scratch.data_ptr()
     job.run(
         _ARGUMENTS.pack(
@@ -318,18 +337,19 @@ def run_backward(
             gv.data_ptr(),
             sums,
             sums + 4 * job.sums,
-            sums + 8 * job.sums,
+            partial.data_ptr(),
             tokens,
             channels,
             job.plan.splits,
             0,
         )
     )
-    sum_rows(
-        job.index, sums + 8 * job.sums, gathered.data_ptr(), job.rows, 2 * channels
-    )
-    gw, gu = gathered.unbind()
-    return gw, gu
+    _sum_partial(job.index, partial, gathered)
+    return gathered[0], gathered[1]
+
+
+def _sum_partial(index: int, partial: Tensor, sums: Tensor) -> None:
+    sum_rows(index, partial.data_ptr(), sums.data_ptr(), *partial.shape)
 
 
 def sum_rows(index: int, matrix: int, sums: int, rows: int, columns: int) -> None:

@@ -11,7 +11,7 @@ import functools
 import sys
 from typing import Any
 
-__all__ = ["DriverError", "Kernel", "load_kernel"]
+__all__ = ["DriverError", "Kernel", "load_kernel", "load_library"]
 
 _DYNAMIC_SHARED = 8
 _NON_PORTABLE_CLUSTER = 14
@@ -150,13 +150,37 @@ class Kernel:
             raise DriverError(f"a kernel could not be launched: {_explain(status)}")
 
 
-def load_kernel(cubin: bytes, name: str) -> Kernel:
-    """Load a kernel from machine code.
+def load_library(cubin: bytes) -> ctypes.c_void_p:
+    """Load machine code.
 
     Parameters
     ----------
     cubin : bytes
         The machine code.
+
+    Returns
+    -------
+    ctypes.c_void_p
+        The driver's handle.
+
+    Raises
+    ------
+    DriverError
+        If the driver refuses the code.
+    """
+    library, none, zero = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_uint(0)
+    options = (none, none, zero, none, none, zero)
+    _call("cuLibraryLoadData", ctypes.byref(library), cubin, *options)
+    return library
+
+
+def load_kernel(library: ctypes.c_void_p, name: str) -> Kernel:
+    """Find a kernel in loaded machine code.
+
+    Parameters
+    ----------
+    library : ctypes.c_void_p
+        What :func:`load_library` returned.
     name : str
         The kernel's name in it.
 
@@ -167,21 +191,8 @@ def load_kernel(cubin: bytes, name: str) -> Kernel:
     Raises
     ------
     DriverError
-        If the driver refuses the code.
+        If the machine code has no such kernel.
     """
-    library, handle = ctypes.c_void_p(), ctypes.c_void_p()
-    none = ctypes.c_void_p()
-    zero = ctypes.c_uint(0)
-    _call(
-        "cuLibraryLoadData",
-        ctypes.byref(library),
-        cubin,
-        none,
-        none,
-        zero,
-        none,
-        none,
-        zero,
-    )
+    handle = ctypes.c_void_p()
     _call("cuLibraryGetKernel", ctypes.byref(handle), library, name.encode())
     return Kernel(handle.value or 0, library)

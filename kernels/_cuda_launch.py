@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 
 import torch
 
 from ._cuda_compile import machine_code
-from ._cuda_driver import Kernel, load_kernel
+from ._cuda_driver import Kernel, load_kernel, load_library
 from ._cuda_plan import Limits
 
 __all__ = ["architecture", "copies_ahead", "kernel", "limits", "processors", "stream"]
@@ -53,9 +54,14 @@ def _load(
     sources: tuple[str, ...],
     constants: tuple[tuple[str, int], ...],
 ) -> Kernel:
-    return load_kernel(
-        machine_code(sources, dict(constants), architecture(index)), name
-    )
+    return load_kernel(_library(index, sources, constants), name)
+
+
+@functools.cache
+def _library(
+    index: int, sources: tuple[str, ...], constants: tuple[tuple[str, int], ...]
+) -> ctypes.c_void_p:
+    return load_library(machine_code(sources, dict(constants), architecture(index)))
 
 
 @functools.cache

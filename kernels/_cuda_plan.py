@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-__all__ = ["Limits", "Plan", "plan_backward", "plan_forward"]
+__all__ = ["Limits", "Plan", "Stream", "plan_backward", "plan_forward", "plan_stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Plan:
         """Most bytes of shared memory that a block takes, sums and tile together."""
         columns = self.lanes * self.vector
         slots = 6 if backward else 10  # of the published variant
-        rows = self.most * self.vector * slots  # sums of each run
+        rows = self.most * self.vector * (slots - 2)  # sums of each run
         blocks = self.cluster * columns * slots * (1 + backward)
         others = 32 * columns + 3 * max(4 * columns, self.most)
         return self.staged(0, backward) + 4 * (rows + blocks + others)
@@ -111,6 +111,57 @@ class Plan:
         return tuple(macros.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """How the launches for a sequence that no cluster holds are cut.
+
+    Attributes
+    ----------
+    vector : int
+        Neighbouring channels of a thread.
+    run : int
+        Tokens of a thread, all in registers.
+    piece : int
+        Tokens whose weights are in registers at once.
+    threads : int
+        Threads of a block: 32 columns, and as many runs as that allows.
+    blocks : int
+        Blocks that shall share a processor at least.
+    """
+
+    vector: int
+    run: int
+    piece: int
+    threads: int
+    blocks: int
+    lanes: ClassVar[int] = 32
+
+    @property
+    def rows(self) -> int:
+        """Runs of a tile."""
+        return self.threads // self.lanes
+
+    def tiles(self, tokens: int) -> int:
+        """Tiles of a sequence."""
+        return -(-tokens // (self.rows * self.run))
+
+    def constants(self, element: int, backward: bool) -> tuple[tuple[str, int], ...]:
+        """Macros that the kernels are compiled with."""
+        macros = {
+            "VECTOR": self.vector,
+            "LANES": self.lanes,
+            "RUN": self.run,
+            "PIECE": self.piece,
+            "ALIGNED": int(self.vector == 2),
+            "CLUSTER": 1,
+            "THREADS": self.threads,
+            "BLOCKS": self.blocks,
+            "ELEMENT": element,
+            "BACKWARD": int(backward),
+        }
+        return tuple(macros.items())
+
+
 class _Way(NamedTuple):
     """A way to cut; the fields are those of a plan."""
 
@@ -127,8 +178,8 @@ class _Way(NamedTuple):
 _FORWARD = (
     _Way(16, 16, 8, 1, 256, 4),
     _Way(32, 32, 8, 16, 256, 3),
-    _Way(16, 32, 8, 16, 256, 2),
-    _Way(8, 32, 8, 16, 256, 2),
+    _Way(16, 32, 8, 16, 256, 3),
+    _Way(8, 32, 8, 16, 256, 3),
     _Way(16, 32, 8, 1, 256, 2),
 )
 _FORWARD_PAIRS = (
@@ -152,6 +203,25 @@ _BACKWARD_PAIRS = (
     _Way(8, 16, 2, 16, 256, 2),
     _Way(8, 32, 2, 1, 256, 1),
 )
+
+
+def plan_stream(pairs: bool, backward: bool) -> Stream:
+    """Cut a sequence that no cluster holds.
+
+    Parameters
+    ----------
+    pairs : bool
+        Two neighbouring channels fit one 4-byte word.
+    backward : bool
+        Cut a backward pass.
+
+    Returns
+    -------
+    Stream
+    """
+    if backward:
+        return Stream(2, 8, 4, 256, 2) if pairs else Stream(1, 16, 4, 256, 2)
+    return Stream(2, 16, 4, 256, 2) if pairs else Stream(1, 32, 8, 256, 2)
 
 
 @functools.lru_cache(maxsize=1024)

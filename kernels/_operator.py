@@ -192,8 +192,8 @@ def _refuse(ctx: Any, *grads: Tensor) -> None:
 
 LIBRARY.impl("bi_wkv", _compute, "CompositeExplicitAutograd")
 LIBRARY.impl("bi_wkv_backward", _compute_backward, "CompositeExplicitAutograd")
-torch.library.register_fake("medurwkv::bi_wkv", _fake, lib=LIBRARY)
-torch.library.register_fake("medurwkv::bi_wkv_backward", _fake_backward, lib=LIBRARY)
+LIBRARY.impl("bi_wkv", _fake, "Meta")
+LIBRARY.impl("bi_wkv_backward", _fake_backward, "Meta")
 torch.library.register_autograd(
     "medurwkv::bi_wkv", _differentiate, setup_context=_keep, lib=LIBRARY
 )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from . import _portable_segments
+from . import _portable_segments, _portable_whole
 from ._carries import EMPTY, carries
 from ._scan import RADIX, factor, fading, grouped, local_sums
 
@@ -51,6 +51,8 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor, segments: int = 0) -> Te
     if tokens == 1:
         return v.clone()
     chunk = _chunk_length(w, u, tokens)
+    if chunk == tokens and k.device.type != "cpu":
+        return _portable_whole.forward(w, u, k, v)
     x, scale = _weigh(k, v, chunk)
     sums, _, first, last = local_sums(x, w, together=True)
     bonus = u.round()
@@ -117,6 +119,8 @@ def backward(
             grad.clone(),
         )
     chunk = _chunk_length(w, u, tokens)
+    if chunk == tokens and k.device.type != "cpu":
+        return _portable_whole.backward(grad, w, u, k, v, y)
     x, scale = _weigh(k, v, chunk)
     past, future, past_scale, future_scale = _scaled_states(x, scale, w, chunk)
     bonus = u.round()
@@ -156,12 +160,13 @@ def backward(
 def _chunk_length(w: Tensor, u: Tensor, tokens: int) -> int:
     """Longest stretch that may share one scale; the whole sequence if possible.
 
-    Only the CPU is asked for the values: elsewhere that would wait for the device,
-    and a captured graph could not do it, so each token keeps a scale of its own.
+    Reading the decay waits for the device once a call. A graph that is being captured
+    must not wait: there every token keeps a scale of its own.
     """
-    if w.device.type != "cpu":
+    if w.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return 1
-    steepest, bonus = torch.stack((w.abs().amax(), u.abs().amax())).tolist()
+    decays, bonuses = torch.stack((w, u)).cpu().abs()
+    steepest, bonus = float(decays.max()), float(bonuses.max())
     if not bonus <= LINEAR_RANGE:
         return 1
     if steepest * tokens <= LINEAR_RANGE:

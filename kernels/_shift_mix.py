@@ -310,7 +310,7 @@ for _name, _fake in (
     ("shift_mix", _fake_mix),
     ("shift_mix_backward", _fake_mix_backward),
 ):
-    torch.library.register_fake(f"medurwkv::{_name}", _fake, lib=LIBRARY)
+    LIBRARY.impl(_name, _fake, "Meta")
 torch.library.register_autograd(
     "medurwkv::q_shift", _shift_back, setup_context=_keep_grid, lib=LIBRARY
 )

@@ -209,8 +209,8 @@ def _refuse(ctx: Any, *grads: Tensor) -> None:
 
 LIBRARY.impl("wkv6", _compute, "CompositeExplicitAutograd")
 LIBRARY.impl("wkv6_backward", _compute_backward, "CompositeExplicitAutograd")
-torch.library.register_fake("medurwkv::wkv6", _fake, lib=LIBRARY)
-torch.library.register_fake("medurwkv::wkv6_backward", _fake_backward, lib=LIBRARY)
+LIBRARY.impl("wkv6", _fake, "Meta")
+LIBRARY.impl("wkv6_backward", _fake_backward, "Meta")
 torch.library.register_autograd(
     "medurwkv::wkv6", _differentiate, setup_context=_keep, lib=LIBRARY
 )

@@ -78,6 +78,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
   if (PARTS(false)) receive_parts(s, a, p, false);
   if (start(s, a, p, c)) {
     copies_done();
+    __syncthreads();  // for the copies of others: the tile's place is used
     steep_forward(s, a, p);
     return;
   }

@@ -110,11 +110,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
   if (PARTS(false)) receive_parts(s, a, p, false);
   const bool steep = start(s, a, p, c);
   copies_done();
+  __syncthreads();
   if (steep) {
     steep_backward(s, a, p);
     return;
   }
-  __syncthreads();
   const Stage stage = {keys + word, keys + words + word};
   blank_tail(p, stage.keys);
   const Grads grads = {keys + 2 * words + word,

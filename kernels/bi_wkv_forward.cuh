@@ -1,7 +1,5 @@
 // What the forward and the backward pass do alike: stage a tile, sum it, exchange sums.
 
-extern __shared__ uint4 staged[];
-
 // A tile in shared memory: runs one after the other, with the space of one token between
 // them where a warp reads several runs at once, whose words must lie in different banks.
 #define SPACE (LANES < 32)
@@ -106,6 +104,7 @@ __device__ __forceinline__ bool start(
     c.step[q] = PIECES == 1 ? c.piece[q] : expf(fminf(-w * RUN, 87.0f));
     c.bonus[q] = exp2_fast(u * LOG2E);
 #if SEGMENTED
+    if (q == 0 && p.lane == 0) s.cut[p.run] = begins(p.first, RUN, a.segment);
     c.growth[q] = power(-w, 1);
     c.rest[q] = -expm1f(-w);
 #else
@@ -305,8 +304,10 @@ __device__ __forceinline__ bool exchange(
   scan_runs(s, a, p, backwards, blocks);
   for (int x = threadIdx.x; x < 2 * COLUMNS; x += blockDim.x) {
     const int column = x % COLUMNS;
-    const float scale = backwards ? -s.scale[column]
-                                  : fmaxf(unordered(s.top[column]) * LOG2E, EMPTY);
+    float scale = fmaxf(unordered(s.top[column]) * LOG2E, EMPTY);
+#if BACKWARD
+    if (backwards) scale = -s.scale[column];
+#endif
     for (int block = 0; block < blocks; ++block)
       give(s, backwards, p.rank, SCALES + x / COLUMNS, column, block, scale);
   }

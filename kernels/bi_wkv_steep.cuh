@@ -2,46 +2,32 @@
 //
 // Slow (three exponentials per token and direction) and rare: networks start with decays
 // of a few nats over the whole sequence. Scales are double, because differences of large
-// exponents are what weights are made of.
-
-struct Steep {
-  float values, weights;
-  double scale;
-};
-
-// sum + (values, weights) * 2^scale
-__device__ __forceinline__ Steep joined(Steep a, Steep b) {
-  const double top = a.scale > b.scale ? a.scale : b.scale;
-  const float left = exp2_fast((float)(a.scale - top));
-  const float right = exp2_fast((float)(b.scale - top));
-  return {left * a.values + right * b.values, left * a.weights + right * b.weights, top};
-}
-
-__device__ __forceinline__ Steep aged(Steep a, double w2) {
-  a.scale -= w2;
-  return a;
-}
+// exponents are what weights are made of. Arguments come by value: a reference would make
+// every thread copy them to its stack and reach memory by generic addresses.
 
 __device__ __forceinline__ Steep term(const Arguments& a, size_t at) {
   return {widen(a.v[at]), 1.0f, (double)widen(a.k[at]) * 1.4426950408889634};
 }
 
+// A run's scale. It lies in the place of the tile, which is not used here.
+__device__ __forceinline__ float& run_scale(
+    const Place& p, int kind, int run, int column) {
+  return reinterpret_cast<float*>(staged)[(kind * p.runs + run) * COLUMNS + column];
+}
+
 __device__ __forceinline__ Steep from_shared(
-    const float (*part)[RUNS][COLUMNS], int kind, int run, int column) {
-  return {part[2 * kind][run][column], part[2 * kind + 1][run][column],
-          (double)part[SCALES + kind][run][column]};
+    const Shared& s, const Place& p, int kind, int run, int column) {
+  return {s.part[2 * kind][run][column], s.part[2 * kind + 1][run][column],
+          (double)run_scale(p, kind, run, column)};
 }
 
 __device__ __forceinline__ void to_shared(
-    float (*part)[RUNS][COLUMNS], int kind, int run, int column, Steep sum) {
-  const float scale = (float)sum.scale;
-  const float rounding = exp2_fast((float)(sum.scale - (double)scale));
-  part[2 * kind][run][column] = sum.values * rounding;
-  part[2 * kind + 1][run][column] = sum.weights * rounding;
-  part[SCALES + kind][run][column] = scale;
+    Shared& s, const Place& p, int kind, int run, int column, Steep sum) {
+  const Sum own = rounded(sum);
+  s.part[2 * kind][run][column] = own.values;
+  s.part[2 * kind + 1][run][column] = own.weights;
+  run_scale(p, kind, run, column) = own.scale;
 }
-
-__device__ __forceinline__ Steep nothing() { return {0.0f, 0.0f, (double)EMPTY}; }
 
 // Exclusive sums over the block's runs, in log space; totals to all blocks.
 __device__ __noinline__ void steep_scan(
@@ -54,16 +40,15 @@ __device__ __noinline__ void steep_scan(
     Steep sum = nothing();
     for (int i = 0; i < p.runs; ++i) {
       const int run = kind == PAST ? i : p.runs - 1 - i;
-      const Steep own = from_shared(s.part, kind, run, column);
-      to_shared(s.part, kind, run, column, sum);
+      const Steep own = from_shared(s, p, kind, run, column);
+      to_shared(s, p, kind, run, column, sum);
       sum = joined(aged(sum, step), own);
     }
-    const float scale = (float)sum.scale;
-    const float rounding = exp2_fast((float)(sum.scale - (double)scale));
+    const Sum all = rounded(sum);
     for (int block = 0; block < CLUSTER; ++block) {
-      give(s, backwards, p.rank, 2 * kind, column, block, sum.values * rounding);
-      give(s, backwards, p.rank, 2 * kind + 1, column, block, sum.weights * rounding);
-      give(s, backwards, p.rank, SCALES + kind, column, block, scale);
+      give(s, backwards, p.rank, 2 * kind, column, block, all.values);
+      give(s, backwards, p.rank, 2 * kind + 1, column, block, all.weights);
+      give(s, backwards, p.rank, SCALES + kind, column, block, all.scale);
     }
   }
 }
@@ -86,15 +71,15 @@ __device__ __noinline__ void steep_runs(Shared& s, const Arguments& a, const Pla
     for (int i = p.count - 1; i >= 0; --i)
       future =
           joined(aged(future, w2), term(a, p.offset + (size_t)i * a.channels + q));
-    to_shared(s.part, PAST, p.run, column, past);
-    to_shared(s.part, FUTURE, p.run, column, future);
+    to_shared(s, p, PAST, p.run, column, past);
+    to_shared(s, p, FUTURE, p.run, column, future);
   }
 }
 
 // What lies before (behind) the run of a thread, of one of its channels.
 __device__ __forceinline__ Steep steep_edge(
     const Shared& s, const Place& p, int kind, int column, double w2) {
-  const Steep inside = from_shared(s.part, kind, p.run, column);
+  const Steep inside = from_shared(s, p, kind, p.run, column);
   if (CLUSTER == 1 && MODE == 0) return inside;
   const int away = kind == PAST ? p.run * RUN : (p.runs - 1 - p.run) * RUN;
   const Steep carry = {s.carry[kind][0][column], s.carry[kind][1][column],
@@ -123,7 +108,8 @@ __device__ __noinline__ bool steep_exchange(
 
 #if !BACKWARD
 // The whole of the kernel for a block with steep channels.
-__device__ __noinline__ void steep_forward(Shared& s, const Arguments& a, const Place& p) {
+__device__ __noinline__ void steep_forward(
+    Shared& s, const Arguments a, const Place p) {
   steep_runs(s, a, p);
   if (!steep_exchange(s, a, p, false)) return;
 #pragma unroll 1

@@ -35,7 +35,8 @@ __device__ __forceinline__ float paired(Steep sums, Steep grads, double w2) {
   return scale * (sums.values * grads.values - sums.weights * grads.weights);
 }
 
-__device__ __noinline__ void steep_backward(Shared& s, const Arguments& a, const Place& p) {
+__device__ __noinline__ void steep_backward(
+    Shared& s, const Arguments a, const Place p) {
   steep_runs(s, a, p);
   steep_exchange(s, a, p, false);
   Steep behind[VECTOR][RUN], grads[VECTOR][RUN], edge[VECTOR];
@@ -70,8 +71,8 @@ __device__ __noinline__ void steep_backward(Shared& s, const Arguments& a, const
 #pragma unroll 1
     for (int i = p.count - 1; i >= 0; --i)
       future = joined(aged(future, w2), grads[q][i]);
-    to_shared(s.part, PAST, p.run, column, past);
-    to_shared(s.part, FUTURE, p.run, column, future);
+    to_shared(s, p, PAST, p.run, column, past);
+    to_shared(s, p, FUTURE, p.run, column, future);
   }
   if (!steep_exchange(s, a, p, true)) return;
   float gw[VECTOR], gu[VECTOR];

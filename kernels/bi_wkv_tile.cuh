@@ -1,16 +1,11 @@
 // Sums over runs, blocks, clusters and parts of a sequence, shared by both directions
 // of differentiation.
 //
-// Exponents are logarithms to base 2. A sum is a pair (values, weights) times 2^scale.
 // "Past" is what lies before a place, decayed to it; "future" what lies behind it.
 //   MODE       0 the cluster sees the whole sequence; 1 it sums its part; 2 it takes
 //              the other parts' sums from memory
 //   BACKWARD   the kernel differentiates; the forward sums of other parts are known
 //   SEGMENTED  1 for the published kernels' variant of the operator
-
-#define STEEPEST 56.0f  // nats that a block may span in linear space
-#define BONUS_LIMIT 20.0f
-#define HEADROOM 20.0f  // powers of 2 by which a carry may exceed a block's own scale
 
 // Does this launch sum its part only, for a later launch? Are other parts' sums known?
 #define LAST(backwards) (MODE == 1 && BACKWARD == (backwards))
@@ -25,16 +20,16 @@ enum { PAST, FUTURE, SINCE, REVIVED };  // the latter two only if SEGMENTED
 #define SCALES (2 * KINDS)  // slots of the scales of past and future
 #define SLOTS (2 * KINDS + 2)
 
+// Where a cluster sees the whole sequence, a block wants only the past of the blocks
+// before it and the future of those behind it: half of all sums, and none of its own.
+#define HALVED (MODE == 0 && !SEGMENTED)
+
 struct Arguments {
   const float *w, *u;
   const Element *k, *v, *grad;
   Element *y, *gk, *gv;
   float *sums, *grad_sums, *partial;
   int tokens, channels, splits, segment;
-};
-
-struct Sum {
-  float values, weights, scale;
 };
 
 struct Place {
@@ -55,9 +50,15 @@ struct Place {
   }
 };
 
+extern __shared__ uint4 staged[];  // the block's tile
+
 #define WIDTH (KINDS * COLUMNS)
 
+#if HALVED
+typedef float Totals[CLUSTER > 1 ? CLUSTER - 1 : 1][3][COLUMNS];
+#else
 typedef float Totals[CLUSTER][SLOTS][COLUMNS];
+#endif
 
 // Runs of one warp exchange sums by shuffles; their row has one entry in `part`.
 #if SEGMENTED
@@ -67,19 +68,24 @@ typedef float Totals[CLUSTER][SLOTS][COLUMNS];
 #endif
 
 struct Shared {
-  float part[SLOTS][RUNS][COLUMNS];  // of each row; then what lies before it
-  Totals total;                      // of each block of the cluster
+  float part[SCALES][RUNS][COLUMNS];  // of each row; then what lies before it
+  Totals total;                       // of the blocks of the cluster
 #if BACKWARD
   Totals grad_total;
 #endif
-  float outer[KINDS][3][COLUMNS];  // what enters the cluster
 #if MODE != 0
+  float outer[KINDS][3][COLUMNS];                     // what enters the cluster
   float found[3][WIDTH > THREADS ? WIDTH : THREADS];  // on the way to `outer`
 #endif
   float carry[KINDS][3][COLUMNS];    // what enters this block
   float w2[COLUMNS], step[COLUMNS];  // decay per token (log2), per row (factor)
-  float scale[COLUMNS];              // of the block's sums, once carries are known
-  int top[COLUMNS];                  // largest key, as an ordered integer
+#if BACKWARD
+  float scale[COLUMNS];  // of the block's sums, once carries are known
+#endif
+  int top[COLUMNS];  // largest key, as an ordered integer
+#if SEGMENTED
+  int cut[RUNS];  // does a segment begin in the run?
+#endif
 };
 
 #if BACKWARD
@@ -92,19 +98,20 @@ struct Shared {
 // Hand a total to a block of the cluster.
 __device__ __forceinline__ void give(
     Shared& s, bool backwards, int rank, int slot, int column, int block, float sum) {
+  int from = rank;
+#if HALVED
+  const int kind = slot < SCALES ? slot / 2 : slot - SCALES;
+  if (kind == PAST ? block <= rank : block >= rank) return;
+  from -= rank > block;
+  slot = slot < SCALES ? slot % 2 : 2;
+#endif
 #if BACKWARD
   if (backwards) {
-    PUSH(s, grad_total[rank][slot][column], block, sum);
+    PUSH(s, grad_total[from][slot][column], block, sum);
     return;
   }
 #endif
-  PUSH(s, total[rank][slot][column], block, sum);
-}
-
-// exp(-w tokens); close to 1, where many such factors are multiplied, to half an ulp.
-__device__ __forceinline__ float power(float w, int tokens) {
-  const float x = fminf(-w * (float)tokens, 87.0f);
-  return fabsf(x) < 0.5f ? 1.0f + expm1f(x) : expf(x);
+  PUSH(s, total[from][slot][column], block, sum);
 }
 
 // Is a segment's first token among `count` ones from `first` on?
@@ -130,34 +137,23 @@ __device__ __forceinline__ void scan_runs(
 #if SEGMENTED
       if (slot / 2 == REVIVED) factor = exp2_fast(s.w2[column] * RUN);
       const bool cut = slot / 2 >= SINCE;
-      int token = p.first - p.run * RUN;
 #else
       const bool cut = false;
-      const int token = 0;
 #endif
 #pragma unroll 8
       for (int run = 0; run < p.runs / ROW; ++run) {
         const float own = s.part[slot][run][column];
         s.part[slot][run][column] = sum;
 #if SEGMENTED
-        if (cut && begins(token, RUN, a.segment)) sum = 0.0f;
-        token += RUN;
+        if (cut && s.cut[run]) sum = 0.0f;
 #endif
         sum = fmaf(sum, factor, own);
       }
-      (void)cut, (void)token;
+      (void)cut;
     }
     for (int block = 0; block < blocks; ++block)
       give(s, backwards, p.rank, slot, column, block, sum);
   }
-}
-
-// Exponent of the larger of two numbers; far below all scales if both are 0. Sums of
-// derivatives have any sign and size, so their scale alone does not tell how large
-// they are.
-__device__ __forceinline__ float exponent(float a, float b) {
-  const int bits = __float_as_int(fmaxf(fabsf(a), fabsf(b)));
-  return bits < 0x800000 ? EMPTY : (float)((bits >> 23) - 127);
 }
 
 // One term of a sum over blocks or parts: its values, weights and scale, and how many
@@ -166,10 +162,12 @@ struct Term {
   float values, weights, scale;
 
   __device__ __forceinline__ Term(
-      const float* from, size_t stride, int kind, float w2, int distance)
-      : values(from[2 * kind * stride]),
-        weights(from[(2 * kind + 1) * stride]),
-        scale(from[(SCALES + (kind == FUTURE)) * stride] - w2 * (float)distance) {}
+      const float* from, size_t stride, int kind, float w2, int distance) {
+    const int slot = HALVED ? 0 : 2 * kind, last = HALVED ? 2 : SCALES + (kind == FUTURE);
+    values = from[slot * stride];
+    weights = from[(slot + 1) * stride];
+    scale = from[last * stride] - w2 * (float)distance;
+  }
 
   __device__ __forceinline__ float size(bool backwards) const {
     return backwards ? scale + exponent(values, weights) : scale;
@@ -180,16 +178,6 @@ __device__ __forceinline__ void add(Sum& sum, const Term& term) {
   const float factor = exp2_fast(fminf(term.scale - sum.scale, 127.0f));
   sum.values = fmaf(factor, term.values, sum.values);
   sum.weights = fmaf(factor, term.weights, sum.weights);
-}
-
-// Bring the weights near 1, so that the scale tells the sum's true size.
-__device__ __forceinline__ void normalise(Sum& sum) {
-  const int size = min(126, ((__float_as_int(sum.weights) >> 23) & 255) - 127);
-  if (size == -127) return;
-  const float shift = __int_as_float((127 - size) << 23);
-  sum.values *= shift;
-  sum.weights *= shift;
-  sum.scale += (float)size;
 }
 
 #if SEGMENTED
@@ -280,6 +268,7 @@ __device__ __forceinline__ Sum gather(
 #endif
   const size_t stride = COLUMNS;
   Sum sum = {0.0f, 0.0f, EMPTY}, outer = sum;
+#if MODE != 0
   if (parts) {
     const int inside = past ? edge * p.tile : (CLUSTER - 1 - edge) * p.tile;
     outer.values = s.outer[kind][0][column];
@@ -287,16 +276,17 @@ __device__ __forceinline__ Sum gather(
     outer.scale = s.outer[kind][2][column] - w2 * (float)inside;
     sum.scale = fmaxf(sum.scale, outer.scale);
   }
+#endif
 #pragma unroll 4
   for (int j = first; j < end; ++j) {
     const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
-    const float* from = &TOTAL(s, backwards, j)[0][column];
+    const float* from = &TOTAL(s, backwards, HALVED ? j - (j > edge) : j)[0][column];
     sum.scale = fmaxf(sum.scale, Term(from, stride, kind, w2, distance).size(backwards));
   }
 #pragma unroll 4
   for (int j = first; j < end; ++j) {
     const int distance = (past ? edge - 1 - j : j - edge - 1) * p.tile;
-    const float* from = &TOTAL(s, backwards, j)[0][column];
+    const float* from = &TOTAL(s, backwards, HALVED ? j - (j > edge) : j)[0][column];
     add(sum, Term(from, stride, kind, w2, distance));
   }
   const float factor = exp2_fast(outer.scale - sum.scale);

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from napari_medurwkv.kernels import _cuda, backend_for, bi_wkv, bi_wkv_reference
+from napari_medurwkv.kernels import (
+    _cuda,
+    _portable,
+    backend_for,
+    bi_wkv,
+    bi_wkv_reference,
+)
+from napari_medurwkv.kernels._cuda_bi_wkv import ELEMENTS, run_backward
+from napari_medurwkv.kernels._cuda_plan import plan_stream
+from napari_medurwkv.kernels._cuda_stream import stream_job
 from napari_medurwkv.kernels._reference import bi_wkv_dense
 from torch.nn.functional import pad
 
@@ -56,6 +65,73 @@ def test_backward(on_gpu, tokens, channels, decay):
     gradients = _cuda.backward(grad, *given, dense.detach().float())
     for got, want in zip(gradients, expected, strict=True):
         assert (got - want).abs().max() <= 1e-4 * want.abs().max() + 1e-6
+
+
+@pytest.fixture(params=[torch.float32, *HALVES])
+def streams(request):
+    """Launches for long sequences, cut as they are by default, for any shape."""
+    dtype = request.param
+
+    def make(shape, *, backward):
+        pairs = dtype != torch.float32 and shape[2] % 2 == 0
+        cut = plan_stream(pairs, backward)
+        return stream_job(cut, 0, shape, ELEMENTS[dtype], backward=backward)
+
+    return dtype, make
+
+
+@pytest.mark.parametrize(
+    ("tokens", "channels"), [(1, 1), (50, 33), (700, 66), (2100, 8), (20001, 4)]
+)
+@pytest.mark.parametrize("decay", DECAYS)
+def test_forward_of_long_sequences(on_gpu, streams, tokens, channels, decay):
+    dtype, make = streams
+    _, (w, u, k, v), _ = on_gpu((2, tokens, channels), decay)
+    k, v = k.to(dtype), v.to(dtype)
+    y = torch.full_like(k, torch.nan)
+    make(k.shape, backward=False).forward(w, u, k, v, y)
+    want = bi_wkv_reference(*(t.float().cpu() for t in (w, u, k, v)))
+    room = 1.01 * HALVES.get(dtype, 0) * want.abs()
+    moderate = abs(decay[0]) <= 50
+    assert ((y.cpu() - want).abs() <= room + (2e-6 if moderate else 2e-5)).all()
+
+
+@pytest.mark.parametrize("tokens", [1, 49, 700, 2100])
+@pytest.mark.parametrize("channels", [8, 33])
+@pytest.mark.parametrize("decay", DECAYS)
+def test_backward_of_long_sequences(on_gpu, streams, tokens, channels, decay):
+    dtype, make = streams
+    _, (w, u, k, v), grad = on_gpu((2, tokens, channels), decay)
+    k, v, grad = (t.to(dtype) for t in (k, v, grad))
+    leaves = [t.double().requires_grad_() for t in (w, u, k, v)]
+    expected = torch.autograd.grad(bi_wkv_dense(*leaves), leaves, grad.double())
+    gk, gv = torch.full_like(k, torch.nan), torch.full_like(v, torch.nan)
+    job = make(k.shape, backward=True)
+    gw, gu = run_backward(job, grad, w, u, k, v, gk, gv)
+    for got, want in zip((gw, gu, gk, gv), expected, strict=True):
+        room = 1.01 * HALVES.get(got.dtype, 0) * want.abs()
+        assert ((got - want).abs() <= room + 1e-4 * want.abs().max() + 1e-6).all()
+
+
+@pytest.mark.parametrize("tokens", [2, 196, 4096])
+@pytest.mark.parametrize("decay", [(-5.0, 3.0), (50.0, 50.0)])
+def test_portable_on_the_gpu(on_gpu, tokens, decay):
+    x, given, grad = on_gpu((2, tokens, 33), decay)
+    y = _portable.forward(*given)
+    assert (y.cpu() - bi_wkv_reference(*x.arguments)).abs().max() <= 2e-6
+    gradients = _portable.backward(grad, *given, y)
+    for got, want in zip(gradients, _cuda.backward(grad, *given, y), strict=True):
+        assert (got - want).abs().max() <= 1e-4 * want.abs().max() + 1e-6
+
+
+def test_portable_can_be_captured(on_gpu):
+    _, given, _ = on_gpu((1, 100, 8))
+    want = _portable.forward(*given)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = _portable.forward(*given)
+    graph.replay()
+    assert (got - want).abs().max() <= 2e-6
 
 
 @pytest.mark.parametrize("dtype", HALVES)

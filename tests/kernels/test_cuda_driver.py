@@ -6,7 +6,12 @@ import ctypes
 
 import pytest
 from napari_medurwkv.kernels import _cuda_driver
-from napari_medurwkv.kernels._cuda_driver import DriverError, Kernel, load_kernel
+from napari_medurwkv.kernels._cuda_driver import (
+    DriverError,
+    Kernel,
+    load_kernel,
+    load_library,
+)
 
 
 class Function:
@@ -71,7 +76,13 @@ def test_a_refused_launch_is_an_error_with_words(driver):
 def test_refused_code_is_an_error(driver):
     driver.functions["cuLibraryLoadData"] = Function(209)
     with pytest.raises(DriverError, match="cuLibraryLoadData failed: error 209"):
-        load_kernel(b"code", "name")
+        load_library(b"code")
+
+
+def test_a_missing_kernel_is_an_error(driver):
+    driver.functions["cuLibraryGetKernel"] = Function(500)
+    with pytest.raises(DriverError, match="cuLibraryGetKernel failed: error 500"):
+        load_kernel(load_library(b"code"), "name")
 
 
 def test_permissions_are_asked_for_only_where_needed(driver):
@@ -96,5 +107,5 @@ def test_no_driver_is_said_in_words(monkeypatch):
     monkeypatch.setattr(_cuda_driver, "_LIBRARY", "libnosuchdriver.so")
     _cuda_driver._driver.cache_clear()
     with pytest.raises(DriverError, match="driver cannot be loaded"):
-        load_kernel(b"code", "name")
+        load_library(b"code")
     _cuda_driver._driver.cache_clear()

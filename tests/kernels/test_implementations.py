@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
-from napari_medurwkv.kernels import _portable, bi_wkv_reference
+from napari_medurwkv.kernels import _portable, _portable_whole, bi_wkv_reference
 from napari_medurwkv.kernels._reference import bi_wkv_dense
 
 DECAYS = (-20.0, -5.0, -1.0, 0.0, 3.0, 15.0, 50.0)  # w·T
@@ -240,6 +241,18 @@ def test_nothing_is_read_back_from_other_devices(make_inputs, monkeypatch):
             assert_close(found, exact_gradients(x), tokens, 1e-4)
 
 
-def test_only_the_cpu_is_asked_for_values():
-    w = torch.empty(4, device="meta")
+def test_a_captured_graph_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    w = SimpleNamespace(device=torch.device("cuda"))
     assert _portable._chunk_length(w, w, 100) == 1
+
+
+@pytest.mark.parametrize("tokens", [2, 49, 1023, 4096])
+@pytest.mark.parametrize("decay", [-_portable.LINEAR_RANGE, 3.0, _portable.LINEAR_RANGE])
+def test_a_whole_sequence_on_one_scale(make_inputs, tokens, decay):
+    x = make_inputs((2, tokens, 6), decay, torch.tensor([1.0, 1, 8, 8, 30, 30]))
+    y = _portable_whole.forward(*x.arguments)
+    assert (y - bi_wkv_reference(*x.arguments)).abs().max() <= 2e-6
+    if tokens < 1000:
+        found = _portable_whole.backward(x.grad, *x.arguments, y)
+        assert_close(found, exact_gradients(x), tokens, 1e-4)
