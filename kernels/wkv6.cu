@@ -271,7 +271,11 @@ extern "C" __global__ void __launch_bounds__(N) wkv6_finish(const Wkv6 a) {
     gu = fmaf(r * k, product, gu);
     forwards -= r * before;   // pairs that end here
     backwards -= k * kbefore;
-    a.gw[at] = -expf(w) * (forwards + backwards);
+    // Nothing reaches across a token that decays so much; what rounding has left would be
+    // multiplied by a large factor.
+    const bool cut = decay(w) < 1e-30f;
+    if (cut) forwards = backwards = 0.0f;
+    a.gw[at] = cut ? 0.0f : -expf(w) * (forwards + backwards);
     forwards += k * kafter;   // pairs that begin here
     backwards += r * after;
   }
