@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ._cuda_launch import copies_ahead, kernel, limits, stream
-from ._cuda_plan import Plan, plan_backward, plan_forward, plan_stream
+from ._cuda_plan import LONGEST, Plan, plan_backward, plan_forward, plan_stream
 from ._cuda_stream import StreamJob, stream_job
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _BACKWARD = (
     "bi_wkv_forward.cuh",
     "bi_wkv_backward.cu",
 )
-_ARGUMENTS = struct.Struct("11Q4i")
+_ARGUMENTS = struct.Struct("10Q4i")
 _REDUCTION = struct.Struct("2Q2i")
 
 
@@ -53,8 +53,7 @@ class Job:
     grid : tuple of int
         Blocks of each.
     sums : int
-        Floats of working memory for the sums of parts of a sequence; as many again
-        for the gradients' sums.
+        Floats of working memory for the sums of parts of a sequence.
     rows : int
         Blocks that contribute to the gradients of w and u.
     segment : int
@@ -141,31 +140,16 @@ def backward_job(
     """Compile and load what a backward pass takes; see :func:`forward_job`."""
     element = ELEMENTS[dtype]
     shared = plan.staged(element, True)
-    launches = [
-        (
-            kernel(
-                index,
-                "bi_wkv_backward",
-                _BACKWARD,
-                plan.constants(mode, element, aligned, False, True),
-                shared,
-            ),
-            shared,
-        )
-        for mode in ((0,) if plan.splits == 1 else (1, 2))
-    ]
-    if plan.splits > 1:
-        launches[:0] = forward_job(plan, index, shape, dtype, aligned).launches[:1]
-    batch, _, channels = shape
-    return Job(
-        plan,
-        tuple(launches),
-        plan.grid(batch, channels),
-        batch * plan.splits * 6 * channels if plan.splits > 1 else 0,
-        batch * plan.cluster * plan.splits,
-        0,
+    function = kernel(
         index,
+        "bi_wkv_backward",
+        _BACKWARD,
+        plan.constants(0, element, aligned, False, True),
+        shared,
     )
+    batch, _, channels = shape
+    grid, rows = plan.grid(batch, channels), batch * plan.cluster
+    return Job(plan, ((function, shared),), grid, 0, rows, 0, index)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -188,8 +172,8 @@ def _job(
     plan = (plan_backward if backward else plan_forward)(
         batch, tokens, channels, pairs, bounds
     )
-    if plan.splits > 1 and not segments:
-        cut = plan_stream(pairs, backward)
+    if not segments and (plan.splits > 1 or tokens > LONGEST[backward, pairs]):
+        cut = plan_stream(backward, dtype != torch.float32)
         return stream_job(cut, index, shape, ELEMENTS[dtype], backward=backward)
     if backward:
         return backward_job(plan, index, shape, dtype, aligned)
@@ -294,7 +278,6 @@ def run_forward(
             0,
             sums,
             0,
-            0,
             tokens,
             channels,
             job.plan.splits,
@@ -323,8 +306,6 @@ def run_backward(
         job.backward(grad, w, u, k, v, gk, gv, partial)
         _sum_partial(job.index, partial, gathered)
         return gathered[0], gathered[1]
-    scratch = torch.empty(2 * job.sums, dtype=torch.float32, device=k.device)
-    sums = scratch.data_ptr()
     job.run(
         _ARGUMENTS.pack(
             w.data_ptr(),
@@ -335,12 +316,11 @@ def run_backward(
             0,
             gk.data_ptr(),
             gv.data_ptr(),
-            sums,
-            sums + 4 * job.sums,
+            0,
             partial.data_ptr(),
             tokens,
             channels,
-            job.plan.splits,
+            1,
             0,
         )
     )

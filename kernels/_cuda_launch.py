@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
+from typing import TYPE_CHECKING
 
 import torch
 
 from ._cuda_compile import machine_code
 from ._cuda_driver import Kernel, load_kernel, load_library
 from ._cuda_plan import Limits
+
+if TYPE_CHECKING:
+    import ctypes
 
 __all__ = ["architecture", "copies_ahead", "kernel", "limits", "processors", "stream"]
 

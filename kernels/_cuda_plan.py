@@ -117,8 +117,6 @@ class Stream:
 
     Attributes
     ----------
-    vector : int
-        Neighbouring channels of a thread.
     run : int
         Tokens of a thread, all in registers.
     piece : int
@@ -129,7 +127,6 @@ class Stream:
         Blocks that shall share a processor at least.
     """
 
-    vector: int
     run: int
     piece: int
     threads: int
@@ -148,11 +145,11 @@ class Stream:
     def constants(self, element: int, backward: bool) -> tuple[tuple[str, int], ...]:
         """Macros that the kernels are compiled with."""
         macros = {
-            "VECTOR": self.vector,
+            "VECTOR": 1,
             "LANES": self.lanes,
             "RUN": self.run,
             "PIECE": self.piece,
-            "ALIGNED": int(self.vector == 2),
+            "ALIGNED": 0,
             "CLUSTER": 1,
             "THREADS": self.threads,
             "BLOCKS": self.blocks,
@@ -173,8 +170,9 @@ class _Way(NamedTuple):
     blocks: int
 
 
-# The fastest of those that were tried on an H100, from short sequences to long ones;
-# the last of each is for sequences that must be split. See docs/kernels.md.
+# The fastest of those that were tried on an H100, from short sequences to long ones.
+# The last of the forward ways is for the published variant where it must be split:
+# other sequences longer than LONGEST tokens, or than a cluster holds, are streamed.
 _FORWARD = (
     _Way(16, 16, 8, 1, 256, 4),
     _Way(32, 32, 8, 16, 256, 3),
@@ -184,44 +182,48 @@ _FORWARD = (
 )
 _FORWARD_PAIRS = (
     _Way(8, 16, 4, 1, 128, 8),
-    _Way(8, 32, 4, 1, 256, 2),
-    _Way(32, 32, 4, 16, 256, 2),
+    _Way(8, 32, 4, 1, 256, 3),
+    _Way(32, 32, 4, 16, 256, 3),
     _Way(16, 32, 4, 16, 256, 2),
     _Way(8, 32, 4, 16, 256, 2),
     _Way(16, 32, 4, 1, 256, 2),
 )
 _BACKWARD = (
     _Way(16, 16, 4, 1, 256, 3),
-    _Way(8, 32, 4, 1, 256, 1),
-    _Way(16, 16, 4, 16, 256, 2),
+    _Way(16, 16, 4, 4, 256, 2),
     _Way(8, 16, 4, 16, 256, 2),
-    _Way(8, 32, 4, 1, 256, 1),
 )
 _BACKWARD_PAIRS = (
-    _Way(8, 16, 2, 1, 128, 3),
+    _Way(8, 16, 2, 1, 128, 5),
     _Way(8, 32, 2, 1, 256, 1),
     _Way(8, 16, 2, 16, 256, 2),
-    _Way(8, 32, 2, 1, 256, 1),
 )
+LONGEST = {
+    (False, False): 8192,
+    (False, True): 16384,
+    (True, False): 8192,
+    (True, True): 8192,
+}
+"""Longest sequences that are not streamed, by (backward, pairs)."""
 
 
-def plan_stream(pairs: bool, backward: bool) -> Stream:
-    """Cut a sequence that no cluster holds.
+def plan_stream(backward: bool, halves: bool) -> Stream:
+    """Cut a sequence that is too long for a cluster.
 
     Parameters
     ----------
-    pairs : bool
-        Two neighbouring channels fit one 4-byte word.
     backward : bool
         Cut a backward pass.
+    halves : bool
+        Keys and values are of half precision.
 
     Returns
     -------
     Stream
     """
     if backward:
-        return Stream(2, 8, 4, 256, 2) if pairs else Stream(1, 16, 4, 256, 2)
-    return Stream(2, 16, 4, 256, 2) if pairs else Stream(1, 32, 8, 256, 2)
+        return Stream(16, 4, 256, 2)
+    return Stream(32, 8 if halves else 16, 256, 2)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -103,8 +103,7 @@ class StreamJob:
         batch, tokens, channels = self.shape
         packed = _ARGUMENTS.pack(*arguments, tokens, channels)
         handle = stream(self.index)
-        width = self.cut.lanes * self.cut.vector
-        grid = (-(-channels // width), self.cut.tiles(tokens), batch)
+        grid = (-(-channels // self.cut.lanes), self.cut.tiles(tokens), batch)
         for step in steps:
             if step == 1:
                 joins = (-(-channels // _JOIN[0]), 2, batch)
@@ -147,9 +146,8 @@ def stream_job(
     -------
     StreamJob
     """
-    names = ("bi_wkv_sums", "bi_wkv_join", "bi_wkv_outputs")
-    if backward:
-        names = (*names[:2], "bi_wkv_grad_sums", "bi_wkv_grads")
+    last = ("bi_wkv_grad_sums", "bi_wkv_grads") if backward else ("bi_wkv_outputs",)
+    names = ("bi_wkv_sums", "bi_wkv_join", *last)
     sources = _BACKWARD if backward else _FORWARD
     constants = cut.constants(element, backward)
     kernels = tuple(kernel(index, name, sources, constants) for name in names)

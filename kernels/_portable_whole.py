@@ -54,17 +54,17 @@ def _weigh(k: Tensor, v: Tensor) -> Tensor:
 
 
 def _before(x: Tensor, powers: _Powers) -> Tensor:
-    """What lies before the second token and each after it, yet to be faded."""
+    """Sum what lies before the second token and each after it, yet to be faded."""
     return torch.cumsum(x * powers.grow, -1)[..., :-1]
 
 
 def _behind(x: Tensor, powers: _Powers) -> Tensor:
-    """What lies behind each token but the last, yet to be faded."""
+    """Sum what lies behind each token but the last, yet to be faded."""
     return torch.cumsum((x * powers.fade).flip(-1), -1).flip(-1)[..., 1:]
 
 
 def _both(x: Tensor, powers: _Powers) -> tuple[Tensor, Tensor]:
-    """What lies before and behind each token."""
+    """Sum what lies before and behind each token."""
     before, behind = torch.zeros_like(x), torch.zeros_like(x)
     torch.mul(_before(x, powers), powers.fade_next[:, 1:], out=before[..., 1:])
     torch.mul(_behind(x, powers), powers.grow_next[:, :-1], out=behind[..., :-1])

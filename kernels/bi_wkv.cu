@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
   Word* keys = reinterpret_cast<Word*>(staged);
   const Word* values = keys + Stage::words(p);
   stage_tiles(a, p, {a.k, a.v}, keys);
-  if (PARTS(false)) receive_parts(s, a, p, false);
+  if (MODE == 2) receive_parts(s, a, p);
   if (start(s, a, p, c)) {
     copies_done();
     __syncthreads();  // for the copies of others: the tile's place is used

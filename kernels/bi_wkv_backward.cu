@@ -107,7 +107,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
   const int words = Stage::words(p), word = Stage::word(p.run * RUN) + p.lane;
   Word* keys = reinterpret_cast<Word*>(staged);
   stage_tiles(a, p, {a.k, a.v, a.grad}, keys);
-  if (PARTS(false)) receive_parts(s, a, p, false);
   const bool steep = start(s, a, p, c);
   copies_done();
   __syncthreads();
@@ -154,15 +153,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) CLUSTERED
         grad_future[q][n] = fmaf(grad_future[q][n], c.piece[q], grad_piece[piece][q][n]);
     sum_rows(s, p, q, c.step[q], grad_past[q], grad_future[q]);
   }
-  if (PARTS(true)) receive_parts(s, a, p, true);
-  if (!exchange(s, a, p, true)) return;
+  exchange(s, a, p, true);
 
   float gw[VECTOR], gu[VECTOR];
 #pragma unroll
   for (int q = 0; q < VECTOR; ++q) {
     const int column = p.lane * VECTOR + q;
     add_rows(s, p, c, q, grad_past[q], grad_future[q]);
-    if (CLUSTER > 1 || MODE != 0) {
+    if (CLUSTER > 1) {
       // Halves, because a factor alone may be too large where its product is not.
       const float gone = (float)(p.run * RUN);
       const float ahead = (float)((p.runs - 1 - p.run) * RUN);

@@ -300,7 +300,7 @@ __device__ __forceinline__ bool exchange(
     Shared& s, const Arguments& a, const Place& p, bool backwards) {
   __syncthreads();
   if (!backwards) cluster_wait();  // for the other blocks to have started
-  const int blocks = LAST(backwards) ? 1 : CLUSTER;
+  const int blocks = MODE == 1 ? 1 : CLUSTER;
   scan_runs(s, a, p, backwards, blocks);
   for (int x = threadIdx.x; x < 2 * COLUMNS; x += blockDim.x) {
     const int column = x % COLUMNS;
@@ -314,8 +314,8 @@ __device__ __forceinline__ bool exchange(
   cluster_arrive();
   cluster_wait();
   if (CLUSTER == 1) __syncthreads();
-  if (LAST(backwards)) {
-    publish(s, a, p, backwards);
+  if (MODE == 1) {
+    publish(s, a, p);
     return false;
   }
   if (CLUSTER > 1 || MODE != 0) {

@@ -90,15 +90,14 @@ __device__ __forceinline__ Steep steep_edge(
 // Exchange sums between runs and blocks. False if this launch's work is then done.
 __device__ __noinline__ bool steep_exchange(
     Shared& s, const Arguments& a, const Place& p, bool backwards) {
-  if (backwards && PARTS(true)) receive_parts(s, a, p, true);
   __syncthreads();
   if (!backwards) cluster_wait();  // for the other blocks to have started
   steep_scan(s, a, p, backwards);
   cluster_arrive();
   cluster_wait();
   if (CLUSTER == 1) __syncthreads();
-  if (LAST(backwards)) {
-    publish(s, a, p, backwards);
+  if (MODE == 1) {
+    publish(s, a, p);
     return false;
   }
   if (CLUSTER > 1 || MODE != 0) receive(s, a, p, backwards);

@@ -2,14 +2,11 @@
 // of differentiation.
 //
 // "Past" is what lies before a place, decayed to it; "future" what lies behind it.
-//   MODE       0 the cluster sees the whole sequence; 1 it sums its part; 2 it takes
-//              the other parts' sums from memory
-//   BACKWARD   the kernel differentiates; the forward sums of other parts are known
+//   MODE       0 the cluster sees the whole sequence; 1 it sums its part, for a later
+//              launch; 2 it takes the other parts' sums from memory (both only for the
+//              published variant: the definition is streamed where it must be split)
+//   BACKWARD   the kernel differentiates
 //   SEGMENTED  1 for the published kernels' variant of the operator
-
-// Does this launch sum its part only, for a later launch? Are other parts' sums known?
-#define LAST(backwards) (MODE == 1 && BACKWARD == (backwards))
-#define PARTS(backwards) (MODE == 2 || (MODE == 1 && BACKWARD && !(backwards)))
 
 enum { PAST, FUTURE, SINCE, REVIVED };  // the latter two only if SEGMENTED
 #if SEGMENTED
@@ -28,7 +25,7 @@ struct Arguments {
   const float *w, *u;
   const Element *k, *v, *grad;
   Element *y, *gk, *gv;
-  float *sums, *grad_sums, *partial;
+  float *sums, *partial;
   int tokens, channels, splits, segment;
 };
 
@@ -192,7 +189,7 @@ __device__ __forceinline__ int segment_start(int place, int segment) {
 // few parts each; then one per kind and channel joins what they found. Has a barrier.
 #if MODE != 0
 __device__ __forceinline__ void receive_parts(
-    Shared& s, const Arguments& a, const Place& p, bool backwards) {
+    Shared& s, const Arguments& a, const Place& p) {
   const size_t stride = a.channels;
   const int groups = max(1, (int)blockDim.x / WIDTH);
   for (int x = threadIdx.x; x < groups * WIDTH; x += blockDim.x) {
@@ -208,14 +205,14 @@ __device__ __forceinline__ void receive_parts(
 #endif
     float w2 = channel < a.channels ? a.w[channel] * LOG2E : 0.0f;
     if (kind == REVIVED) w2 = -w2;
-    const float* parts = (backwards ? a.grad_sums : a.sums) +
+    const float* parts = a.sums +
                          (size_t)blockIdx.z * a.splits * SLOTS * stride + channel;
     Sum sum = {0.0f, 0.0f, EMPTY};
 #pragma unroll 4
     for (int j = first + group; j < end; j += groups) {
       const int distance = (past ? p.split - 1 - j : j - p.split - 1) * tokens;
       const Term term(parts + j * SLOTS * stride, stride, kind, w2, distance);
-      sum.scale = fmaxf(sum.scale, term.size(backwards));
+      sum.scale = fmaxf(sum.scale, term.scale);
     }
 #pragma unroll 4
     for (int j = first + group; j < end; j += groups) {
@@ -238,7 +235,7 @@ __device__ __forceinline__ void receive_parts(
       sum.values = fmaf(factor, s.found[0][at], sum.values);
       sum.weights = fmaf(factor, s.found[1][at], sum.weights);
     }
-    if (!backwards && kind < SINCE) normalise(sum);
+    if (kind < SINCE) normalise(sum);
     s.outer[kind][0][column] = sum.values;
     s.outer[kind][1][column] = sum.weights;
     s.outer[kind][2][column] = sum.scale;
@@ -246,7 +243,7 @@ __device__ __forceinline__ void receive_parts(
 }
 #else
 __device__ __forceinline__ void receive_parts(
-    Shared&, const Arguments&, const Place&, bool) {}
+    Shared&, const Arguments&, const Place&) {}
 #endif
 
 // Sum of what reaches an edge: the left edge of block `edge` from the left (PAST and
@@ -298,15 +295,14 @@ __device__ __forceinline__ Sum gather(
 
 // MODE 1: hand the cluster's sums to the other parts through memory.
 __device__ __forceinline__ void publish(
-    const Shared& s, const Arguments& a, const Place& p, bool backwards) {
+    const Shared& s, const Arguments& a, const Place& p) {
   if (p.rank != 0) return;
   for (int x = threadIdx.x; x < KINDS * COLUMNS; x += blockDim.x) {
     const int kind = x / COLUMNS, column = x % COLUMNS;
     const int channel = (int)blockIdx.x * COLUMNS + column;
     if (channel >= a.channels) continue;
-    Sum sum = gather(s, a, p, backwards, kind, column,
-                           kind == FUTURE ? -1 : CLUSTER, false);
-    float* to = (backwards ? a.grad_sums : a.sums) +
+    Sum sum = gather(s, a, p, false, kind, column, kind == FUTURE ? -1 : CLUSTER, false);
+    float* to = a.sums +
                 (((size_t)blockIdx.z * a.splits + p.split) * SLOTS) * a.channels + channel;
 #if SEGMENTED
     // one scale for all that looks back
@@ -328,7 +324,7 @@ __device__ __forceinline__ void receive(
     Shared& s, const Arguments& a, const Place& p, bool backwards) {
   for (int x = threadIdx.x; x < KINDS * COLUMNS; x += blockDim.x) {
     const int kind = x / COLUMNS, column = x % COLUMNS;
-    const Sum sum = gather(s, a, p, backwards, kind, column, p.rank, PARTS(backwards));
+    const Sum sum = gather(s, a, p, backwards, kind, column, p.rank, MODE == 2);
     s.carry[kind][0][column] = sum.values;
     s.carry[kind][1][column] = sum.weights;
     s.carry[kind][2][column] = sum.scale;

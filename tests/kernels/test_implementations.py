@@ -248,7 +248,9 @@ def test_a_captured_graph_is_not_waited_for(monkeypatch):
 
 
 @pytest.mark.parametrize("tokens", [2, 49, 1023, 4096])
-@pytest.mark.parametrize("decay", [-_portable.LINEAR_RANGE, 3.0, _portable.LINEAR_RANGE])
+@pytest.mark.parametrize(
+    "decay", [-_portable.LINEAR_RANGE, 3.0, _portable.LINEAR_RANGE]
+)
 def test_a_whole_sequence_on_one_scale(make_inputs, tokens, decay):
     x = make_inputs((2, tokens, 6), decay, torch.tensor([1.0, 1, 8, 8, 30, 30]))
     y = _portable_whole.forward(*x.arguments)
