@@ -1,10 +1,11 @@
 """Accuracy of a checkpoint on its validation images, beside a plain UNet's.
 
 python benchmarks/accuracy.py benchmarks/train/nuclei.yaml nuclei
-python benchmarks/accuracy.py benchmarks/train/nuclei.yaml nuclei --unet runs/unet
+python benchmarks/accuracy.py benchmarks/train/nuclei.yaml nuclei \
+    --unet runs/unet --unet-config benchmarks/train/nuclei-unet.yaml
 
-With --unet, MONAI's UNet (8.2 M parameters) is trained in that folder by the same
-configuration, through the same code, unless that was done before; an interrupted
+With --unet, MONAI's UNet (8.2 M parameters) is trained in that folder through the same
+code, by the same configuration or its own, unless that was done before; an interrupted
 training is taken up again. Both are measured with the plugin's own sliding window.
 """
 
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("checkpoint", help="name or path")
     parser.add_argument("--unet", type=Path, help="folder of the UNet's training")
+    parser.add_argument("--unet-config", type=Path, help="of its training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -126,7 +128,9 @@ def main() -> None:
     model = load_model(given.checkpoint)
     networks = {model.card.architecture: model.network}
     if given.unet is not None:
-        networks["MONAI UNet"] = trained_unet(config, given.unet)
+        networks["MONAI UNet"] = trained_unet(
+            read_config(given.unet_config or given.config), given.unet
+        )
     rows = {
         name: measured(network, model.card, config, given.device)
         for name, network in networks.items()

@@ -41,6 +41,7 @@ def test_headless_writes_a_mask_a_record_and_a_picture_for_each_sample(
     assert "Dice" in answer.stdout
     assert "AJI" in answer.stdout
     assert "medurwkv-demo" in answer.stderr
+    assert "tissue: A brown immunostain" in answer.stderr
 
 
 def test_json_holds_agreement_and_nothing_that_exists_is_replaced(

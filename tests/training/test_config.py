@@ -24,7 +24,9 @@ def written(folder: Path, values: dict[str, Any]) -> Path:
     "path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_committed_configurations_are_valid(path: Path) -> None:
-    assert read_config(path).card["name"] == path.stem.removesuffix("-first")
+    assert read_config(path).card["name"] == path.stem.removesuffix(
+        "-first"
+    ).removesuffix("-unet")
 
 
 def test_relative_folders_start_at_the_configuration(tmp_path: Path) -> None:

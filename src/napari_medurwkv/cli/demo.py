@@ -99,6 +99,9 @@ def demo(
         show_json({"folder": str(folder), "samples": [_describe(s) for s in shown]})
     else:
         show_table(_table(shown))
+    for sample in samples:
+        if sample.note:
+            say(f"{sample.name}: {sample.note}")
     say(f"Masks, records and pictures are in {folder}. {_notice(shown)}")
     empty = [s.sample.name for s in shown if not s.result.labels.any()]
     if empty:

@@ -34,6 +34,8 @@ class Sample:
         Name of the embedded checkpoint that is made for such images.
     licence : str
         SPDX identifier, or the licence in a few words.
+    note : str
+        What is to be known before its mask is looked at; may be empty.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Sample:
     dimensions: Literal[2, 3]
     model: str
     licence: str
+    note: str = ""
 
 
 def list_samples() -> tuple[Sample, ...]:
@@ -66,6 +69,10 @@ def list_samples() -> tuple[Sample, ...]:
             dimensions=2,
             model="nuclei",
             licence="no known copyright restrictions",
+            note=(
+                "A brown immunostain, which nuclei was never trained on: it marks the "
+                "stain. Shown for what goes wrong outside of what a card promises."
+            ),
         ),
         Sample(
             name="brain",
