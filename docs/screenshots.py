@@ -91,6 +91,8 @@ def photograph(folder: Path) -> None:
         "the geometry.",
     )
 
+    panel.options.keep.setChecked(True)
+    panel.options.doubt.setChecked(True)
     panel.button.click()
     layer = viewer.layers[-1]
     middle = viewer.dims.nsteps[0] // 2
@@ -102,12 +104,33 @@ def photograph(folder: Path) -> None:
         "While it runs the mask fills in, and the button cancels.",
     )
     studio.until(lambda: not panel.running)
+    doubt = viewer.layers[-2]
+    doubt.visible = False
     layer.opacity = 0.6
     viewer.dims.set_current_step(0, middle)
     studio.shoot(
         "segment-finished",
         "The finished mask: classes by name and colour, with their volumes.",
     )
+
+    adjust = panel.adjust
+    adjust.foldout.unfold()
+    studio.until(lambda: not adjust.adjuster.working)
+    weight = adjust.weights[2]
+    weight.slider.setValue(weight.slider.value() + 40)
+    studio.until(lambda: not adjust.adjuster.working)
+    studio.wait(1)
+    panel._scroll_down()
+    studio.shoot(
+        "adjust",
+        "Adjust: more weight for white matter, without running the model again.",
+    )
+    adjust.reset.click()
+    studio.until(lambda: not adjust.adjuster.working)
+
+    layer.visible, doubt.visible = False, True
+    studio.shoot("uncertainty", "Where the model is unsure: the brighter, the more.")
+    layer.visible, doubt.visible = True, False
 
     studio.widget.show_panel(studio.widget.export)
     studio.widget.export.choose(layer)
@@ -136,6 +159,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # The pictures show a fresh installation, whatever the settings of who makes them.
     os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
     photograph(folder)
 
 

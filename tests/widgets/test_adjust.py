@@ -55,7 +55,7 @@ def test_sliders_are_there_only_where_probabilities_were_kept(
     segment(panel)
     assert not panel.adjust.isHidden()
     assert set(panel.adjust.weights) == {1, 2}
-    assert panel.adjust.threshold.text == "best"
+    assert panel.adjust.threshold.text == "most likely"
 
 
 def test_the_slice_on_screen_changes_at_once_and_the_rest_soon(
@@ -109,7 +109,7 @@ def test_all_moves_are_one_step_of_the_history(adjusted, masks, qtbot):
     mask.undo()
     np.testing.assert_array_equal(mask.data, before)
     assert adjusted.adjust.weights[1].value == 1
-    assert adjusted.adjust.threshold.text == "best"
+    assert adjusted.adjust.threshold.text == "most likely"
     mask.redo()
     np.testing.assert_array_equal(mask.data, second)
     assert adjusted.adjust.weights[1].value > 2
@@ -182,7 +182,7 @@ def test_undo_while_the_rest_is_being_decided_ends_it(adjusted, masks, qtbot):
     qtbot.wait(400)
     settle(qtbot, adjusted)
     np.testing.assert_array_equal(mask.data, before)
-    assert adjusted.adjust.threshold.text == "best"
+    assert adjusted.adjust.threshold.text == "most likely"
 
 
 def test_locked_classes_are_not_touched(adjusted, masks, qtbot):
@@ -259,7 +259,7 @@ def test_objects_are_numbered_again(viewer, panel, segment, volume, qtbot, masks
     # The toy's objects are no watershed's, so all of them count as edited.
     assert edited
     assert "run the model again" in panel.adjust.message
-    assert panel.adjust.threshold.text == "best"
+    assert panel.adjust.threshold.text == "most likely"
     assert expected.any()
 
 

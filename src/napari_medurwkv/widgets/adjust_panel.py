@@ -67,7 +67,7 @@ class NumberSlider(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self._label = QLabel()
-        self._label.setMinimumWidth(44)
+        self._label.setFixedWidth(84)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.slider, 1)
@@ -261,7 +261,7 @@ class AdjustPanel(QWidget):
         elif len(kept.rule.values) == 2:
             self.threshold.show_value(0.5)
         else:
-            self.threshold.show_value(0.5, "best")
+            self.threshold.show_value(0.5, "most likely")
 
     def _on_folded(self, unfolded: bool) -> None:
         if unfolded:

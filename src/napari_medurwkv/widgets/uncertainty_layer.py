@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
+from napari.utils.colormaps import Colormap
 
 from napari_medurwkv.widgets.helper_layers import add_helper
 from napari_medurwkv.widgets.result_layer import SPATIAL_KEYS
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_uncertainty", "uncertainty_arrays", "uncertainty_summary"]
 
+# Clear where the network is sure, so that the image is seen.
+_COLORS = (
+    (1.0, 0.2, 0.0, 0.0),
+    (1.0, 0.3, 0.0, 0.45),
+    (1.0, 0.95, 0.3, 0.95),
+)
 _OF = "medurwkv-uncertainty-of"
 
 
@@ -95,8 +102,8 @@ def add_uncertainty(
         layer = Image(
             data,
             name=f"{mask.name} – {name}",
-            colormap="inferno",
-            blending="additive",
+            colormap=Colormap(_COLORS, name="medurwkv uncertainty"),
+            blending="translucent",
             contrast_limits=(0, 255),
             visible=number == 0,
             metadata={_OF: str(mask.unique_id)},
