@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class KeptMask:
     layer: Labels
     probabilities: Probabilities
     picture: LayerImage
+    # While a slider moves, the slice stays: it is gathered from the file once.
+    _slice: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def rule(self) -> Rule:
@@ -116,17 +118,25 @@ class KeptMask:
             if not box[axis].start <= index < box[axis].stop:
                 return None
             box[axis] = slice(index, index + 1)
+        part = self._slice.get((axis, index))
+        if part is None:
+            part = self._gather(tuple(box))
+            self._slice.clear()
+            if part is None:
+                return None
+            self._slice[axis, index] = part
+        labels = decide_part(part, self.rule, settings)
+        return tuple(box), labels.astype(self.layer.data.dtype, copy=False)
+
+    def _gather(self, box: Box) -> NDArray[np.uint8] | None:
+        """Read the probabilities of a box; None where they are too many."""
         where = tuple(
             slice(own.start - all_.start, own.stop - all_.start)
             for own, all_ in zip(box, self.box, strict=True)
         )
-        part = in_layer_axes(self.probabilities.array, self._axes)[
-            (slice(None), *where)
-        ]
-        if part.size > _QUICK_BYTES:
-            return None
-        labels = decide_part(np.ascontiguousarray(part), self.rule, settings)
-        return tuple(box), labels.astype(self.layer.data.dtype, copy=False)
+        turned = in_layer_axes(self.probabilities.array, self._axes)
+        part = turned[(slice(None), *where)]
+        return np.ascontiguousarray(part) if part.size <= _QUICK_BYTES else None
 
 
 def in_layer_axes(
