@@ -10,6 +10,7 @@ from napari_medurwkv.correction.journal import find_entries
 from napari_medurwkv.widgets.correct_keys import panel_keys
 from napari_medurwkv.widgets.correct_panel import CorrectPanel
 from napari_medurwkv.widgets.helper_layers import is_helper
+from napari_medurwkv.widgets.tool_icons import icon_pixels
 
 SHAPE = (6, 40, 48)
 
@@ -467,3 +468,41 @@ def test_labels_are_asked_for_with_their_names(panel, layer):
     assert panel.tools.form.values()["other"] == 30
     panel.take_tool("logical")
     assert panel.tools.form._editors["label"].text() == "0 – any"
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_icon_shows_what_its_tool_changes(tool):
+    pixels = icon_pixels(tool)
+    assert pixels.shape == (26, 26, 4)
+    drawn = pixels[pixels[..., 3] > 0][:, :3].astype(int)
+    colourful = np.ptp(drawn, axis=1) > 60
+    # Clearly more than a dot of what comes, goes or changes, at 26 pixels.
+    assert colourful.sum() >= 8
+    assert len(drawn) >= 120
+
+
+def test_a_tool_follows_the_chosen_class(panel, layer, qtbot):
+    layer.selected_label = 1
+    panel.take_tool("invert")
+    panel.tools.scope.setCurrentText("volume")
+    settle(panel, qtbot)
+    assert panel.tools.title.text() == "Invert – label 1"
+    first = panel.tools.preview.edit
+    layer.selected_label = 2
+    settle(panel, qtbot)
+    assert panel.tools.title.text() == "Invert – label 2"
+    assert panel.tools.preview.edit is not first
+    before = layer.data.copy()
+    panel.tools.apply()
+    np.testing.assert_array_equal(layer.data == 1, before == 1)
+    np.testing.assert_array_equal(layer.data == 2, before == 0)
+
+
+def test_all_classes_of_an_ordinary_mask_are_in_sight(panel, layer):
+    table = panel.classes
+    for value in range(3, 7):
+        layer.paint((0, 4 * value, 44), value)
+    panel.session._tell_changed()
+    assert table.rowCount() == 6
+    below = table.rowViewportPosition(5) + table.rowHeight(5)
+    assert below <= table.maximumViewportSize().height()

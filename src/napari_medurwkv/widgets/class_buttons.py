@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSlider, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -32,11 +39,16 @@ class ClassButtons(QWidget):
         self.opacity.setRange(0, 100)
         self.opacity.setToolTip("Opacity of the mask")
         self.opacity.valueChanged.connect(self._set)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        row, below = QHBoxLayout(), QHBoxLayout()
         for part in (self.add, self.color, self.copy, self.isolate):
-            row.addWidget(part)
-        row.addWidget(self.opacity, 1)
+            row.addWidget(part, 1)
+        below.addWidget(QLabel("Opacity"))
+        below.addWidget(self.opacity, 1)
+        column.addLayout(row)
+        column.addLayout(below)
 
     def use(self, layer: Labels | None, *, alive: bool = True) -> None:
         """Follow another layer.

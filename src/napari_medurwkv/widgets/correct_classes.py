@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CorrectClasses", "Row", "class_rows", "rows_as_text"]
 
+_ROW_HEIGHT = 22
+_MOST_ROWS = 8  # more are scrolled to
+_STYLE = "QHeaderView::section { padding: 2px 3px; }"
 _COLUMNS = (
     "Show",
     "Lock",
@@ -166,7 +169,14 @@ class CorrectClasses(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Interactive)
         header.setMinimumSectionSize(24)
-        self.setMinimumHeight(110)
+        self.setColumnWidth(2, 84)
+        self.setStyleSheet(_STYLE)
+        font = self.font()
+        font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
+        self.setFont(font)
+        header.setFont(font)
+        self.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
+        self._fit_height()
         self.itemChanged.connect(self._on_item)
         self.cellClicked.connect(self._on_click)
         self.setToolTip(
@@ -199,8 +209,16 @@ class CorrectClasses(QTableWidget):
                 if old != row:
                     self._write_numbers(k, row)
             self._rows = rows
+            self._fit_height()
         finally:
             self._filling = False
+
+    def _fit_height(self) -> None:
+        """Show all classes of an ordinary mask; the scroll bar takes no row away."""
+        rows = min(max(len(self._rows), 3), _MOST_ROWS)
+        bar = self.horizontalScrollBar().sizeHint().height()
+        head = self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(head + rows * _ROW_HEIGHT + bar + 4)
 
     def select_value(self, value: int) -> None:
         """Mark a class as the chosen one."""
@@ -257,7 +275,8 @@ class CorrectClasses(QTableWidget):
         self.setItem(k, 2, name)
 
     def _write_numbers(self, k: int, row: Row) -> None:
-        change = f"{row.change:+,}".replace(",", "\u202f") if row.change else "0"
+        change = f"{row.change:+,}".replace(",", "\u202f").replace("-", "−")
+        change = change if row.change else "0"
         texts = (
             format_size(row.size, row.unit),
             change,

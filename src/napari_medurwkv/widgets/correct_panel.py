@@ -380,8 +380,7 @@ class CorrectPanel(QWidget):
         self._show()
 
     def _on_selection(self) -> None:
-        if self.tools.tool is not None and self.tools.which.currentIndex() == 1:
-            self.tools.refresh()
+        self.tools.on_classes_chosen()
 
     def _on_classes_edited(self, name: str, classes: tuple[LabelClass, ...]) -> None:
         if self.session is not None:

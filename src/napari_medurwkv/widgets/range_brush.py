@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -60,15 +61,21 @@ class RangeBrush(QWidget):
         self.switch.setToolTip("Strokes and erasing change nothing elsewhere (Shift+Q)")
         self.image = LayerPicker(viewer, Image, "image")
         self.low, self.high = QDoubleSpinBox(), QDoubleSpinBox()
-        for spin in (self.low, self.high):
+        for spin, word in ((self.low, "from "), (self.high, "to ")):
+            spin.setPrefix(word)
+            spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+            # Its own width would be that of a billion, and widen the panel.
+            spin.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            spin.setMinimumWidth(80)
             spin.setRange(-1e9, 1e9)
             spin.setDecimals(2)
             spin.valueChanged.connect(self._change)
         self.take = QPushButton("From selected class")
         self.take.setToolTip("Take the range from the image under the selected class")
         row = QHBoxLayout()
-        for part in (self.low, self.high, self.take):
-            row.addWidget(part)
+        for part in (self.low, self.high):
+            row.addWidget(part, 1)
+        row.addWidget(self.take)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.switch)

@@ -140,7 +140,7 @@ class ToolBox(QWidget):
         self.setVisible(self.tool is not None)
         if self.tool is None or self._session is None:
             return
-        self.title.setText(self.tool.title)
+        self._name_target(self.tool)
         self.hint.setText(self.tool.hint)
         self._fit_scope(self.tool)
         needs = self.tool.needs
@@ -155,6 +155,24 @@ class ToolBox(QWidget):
         elif "scribbles" in needs:
             self.drawing.scribble(self._session)
         self.refresh()
+
+    def on_classes_chosen(self) -> None:
+        """Follow other chosen classes, where the tool treats those."""
+        tool = self.tool
+        if tool is None:
+            return
+        if tool.target or tool.name in _SELECTION or self.which.currentIndex() == 1:
+            self._name_target(tool)
+            self.refresh()
+
+    def _name_target(self, tool: Tool) -> None:
+        """Say in the heading which class a tool changes."""
+        title, session = tool.title, self._session
+        if tool.target and session is not None:
+            value = int(session.layer.selected_label)
+            named = {info.value: info.name for info in session.mask.classes}
+            title += f" – {named.get(value, f'label {value}')}"
+        self.title.setText(title)
 
     def refresh(self, *_: Any) -> None:
         """Work the preview out again."""

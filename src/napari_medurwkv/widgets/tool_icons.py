@@ -41,15 +41,13 @@ def make_icon(pixels: NDArray[np.uint8]) -> QIcon:
 
 def icon_pixels(tool: Tool) -> NDArray[np.uint8]:
     """Run a tool on the toy and draw what stays, comes and goes."""
-    toy = _toy()
-    if not tool.flat:
-        toy = np.stack([toy, np.zeros_like(toy), np.roll(toy, (2, 3), (0, 1))])
+    toy = _stack() if not tool.flat else _toy()
     classes = (LabelClass(1, "", "#000000"), LabelClass(2, "", "#000000"))
     mask = EditableMask(toy.copy(), (1.0,) * toy.ndim, classes)
     scribbles = np.full(toy.shape, -1, np.int16)
     scribbles[..., 8:12, 8] = 1
     scribbles[..., 0, :] = 0
-    image = (_toy() == 1) * 100.0
+    image = (toy == 1) * 100.0
     try:
         edit = work_out(mask, _request(tool, toy, image, scribbles)).edit
     except MedurwkvError:
@@ -57,8 +55,9 @@ def icon_pixels(tool: Tool) -> NDArray[np.uint8]:
     after = toy.copy()
     for patch in edit.patches:
         patch.write(after, undo=False)
-    if toy.ndim == 3:
-        toy, after = toy[1], after[1]
+    if toy.ndim == 3:  # seen from the side: slices lie on top of each other
+        middle = toy.shape[1] // 2
+        toy, after = toy[:, middle], after[:, middle]
     return _draw(toy, after)
 
 
@@ -72,6 +71,18 @@ def _toy() -> NDArray[np.uint8]:
     toy[20:23, 19:23] = 1
     toy[2, 14:20] = 1
     return toy
+
+
+def _stack() -> NDArray[np.uint8]:
+    """Return two bodies of which every sixth slice is drawn."""
+    z, y, x = np.ogrid[:_EDGE, :9, :_EDGE]
+    full = np.zeros((_EDGE, 9, _EDGE), np.uint8)
+    flat = ((y - 4) / 4.5) ** 2
+    full[((z - 12) / 13) ** 2 + flat + ((x - 9) / 9) ** 2 <= 1] = 1
+    full[((z - 12) / 10) ** 2 + flat + ((x - 21) / 4) ** 2 <= 1] = 2
+    drawn = np.zeros_like(full)
+    drawn[::6] = full[::6]
+    return drawn
 
 
 def _request(
