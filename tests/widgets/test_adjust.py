@@ -292,11 +292,42 @@ def test_a_picture_is_decided_at_once(viewer, panel, segment, volume, qtbot, mas
     np.testing.assert_array_equal(mask.data, expected)
 
 
-def test_frames_of_a_series_have_no_sliders(viewer, panel, segment, volume):
+def test_what_could_not_be_shown_is_refused(
+    viewer, panel, segment, volume, masks, qtbot
+):
     viewer.add_image(np.stack([volume, volume]))
     panel.options.keep.setChecked(True)
     segment(panel)
-    assert panel.adjust.isHidden()
+    assert "untick" in panel.status
+    assert "sliders" in panel.status
+    assert masks() == []
+    panel.options.keep.setChecked(False)
+    panel.options.doubt.setChecked(True)
+    segment(panel)
+    (mask,) = masks()
+    doubt = viewer.layers[1]
+    assert doubt.data.shape == mask.data.shape == (1, *volume.shape)
+    np.testing.assert_allclose(
+        doubt.data_to_world((0, 1, 2, 3)), mask.data_to_world((0, 1, 2, 3))
+    )
+    assert [len(s) for s in mask.metadata["medurwkv"]["uncertainty"]["slices"]] == [
+        *volume.shape
+    ]
+
+
+def test_masks_on_the_disk_keep_nothing(viewer, panel, segment, masks, monkeypatch):
+    import dask.array
+
+    from napari_medurwkv.widgets import layer_image
+
+    monkeypatch.setattr(layer_image, "LARGE_MASK", 1000)
+    viewer.add_image(dask.array.zeros((64, 64), dtype=np.float32, chunks=32))
+    for box in (panel.options.keep, panel.options.doubt):
+        box.setChecked(True)
+        segment(panel)
+        assert "onto the disk" in panel.status
+        box.setChecked(False)
+    assert masks() == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from napari_medurwkv.errors import ImageError
 from napari_medurwkv.inference.further import Further
+from napari_medurwkv.widgets.result_layer import labels_dtype
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
@@ -64,6 +66,39 @@ class RunRequest:
     def pictures(self) -> list[LayerImage]:
         """What is segmented, one after the other."""
         return self.picture.frames() if self.all_frames else [self.picture]
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the mask is too large for memory and lies on the disk."""
+        dtype = labels_dtype(self.entry.card.classes, instances=self.instances)
+        plain = not self.all_frames and not self.instances
+        return plain and self.picture.on_disk(dtype)
+
+    def check(self) -> None:
+        """Refuse to keep what could not be shown.
+
+        Raises
+        ------
+        ImageError
+            With what to untick.
+        """
+        keep, doubt = self.further.keep_probabilities, self.further.uncertainty
+        if self.on_disk and (keep or doubt):
+            raise ImageError(
+                "This image is segmented piece by piece onto the disk, and its "
+                "probabilities and uncertainty cannot be shown here: untick *Keep "
+                "probabilities* and *Show uncertainty*."
+            )
+        if self.all_frames and doubt:
+            raise ImageError(
+                "Uncertainty is shown of one frame at a time: untick *Show "
+                "uncertainty*, or choose one frame."
+            )
+        if keep and (self.all_frames or self.picture.places):
+            raise ImageError(
+                "Masks in a series or of one channel have no sliders: untick *Keep "
+                "probabilities*, or split the layer."
+            )
 
 
 @dataclass(frozen=True, slots=True)

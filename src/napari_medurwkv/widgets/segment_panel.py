@@ -180,6 +180,7 @@ class SegmentPanel(QWidget):
                 run = DenoiseRun(self._viewer, request, self)
                 run.ended.connect(self._end_denoising)
             else:
+                request.check()
                 run = SegmentRun(self._viewer, self._engine, request, self)
                 run.ended.connect(self._end)
                 self._hide_earlier(picture.snapshot.layer_id)
@@ -333,8 +334,7 @@ class SegmentPanel(QWidget):
             return
         picture, entry = self.images.picture, self.models.entry
         ready = self.button.isEnabled() and picture is not None and entry is not None
-        slow = self.options.further.tta or self.options.further.views is not None
-        if not ready or entry.card.task == "restoration" or slow:
+        if not ready or entry.card.task == "restoration":
             self.forecast.show_question(None)
             return
         self.forecast.show_question(
@@ -412,7 +412,7 @@ class SegmentPanel(QWidget):
             self.result.show_mask(subject, end.measures)
             kept = segmentation.probabilities
             picture = run.picture if isinstance(run, SegmentRun) else None
-            if kept is not None and picture is not None and not picture.places:
+            if kept is not None and picture is not None:
                 self.adjust.use(KeptMask(end.layer, kept, picture))
         self._update_ready()
 

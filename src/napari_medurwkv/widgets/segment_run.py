@@ -110,7 +110,7 @@ class SegmentRun(QObject):
         self._data: Any
         if request.all_frames:
             self._data, self._outs = picture.new_series(dtype)
-        elif picture.on_disk(dtype) and not request.instances:
+        elif request.on_disk:
             shape = picture.snapshot.shape
             self._data = PyramidMask.create(new_mask_path(), shape, dtype)
             self._outs = [self._data]
@@ -222,9 +222,6 @@ class SegmentRun(QObject):
         image = picture.read()
         if self._cancelled:
             raise CancelledError("The segmentation was cancelled.")
-        further = request.further
-        if len(self._pictures) > 1:
-            further = replace(further, keep_probabilities=False, uncertainty=False)
         return self._engine.segment(
             image,
             request.entry.path,
@@ -233,7 +230,7 @@ class SegmentRun(QObject):
             overlap=request.overlap,
             instances=request.instances,
             region=request.region,
-            further=further,
+            further=request.further,
             on_progress=self._note,
             on_region=self._mark,
         )
