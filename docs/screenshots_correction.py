@@ -3,12 +3,13 @@
     xvfb-run -a -s "-screen 0 1280x1000x24" python docs/screenshots_correction.py
 
 It opens the bundled brain with its mask, spoils the mask a little, and uses the real
-panel.
+panel. Names of tools on the command line limit it to those.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -96,8 +97,15 @@ class Studio:
         import imageio.v3 as iio
 
         self.viewer.dims.set_point(0, 2 * SLICE)
+        # Each picture begins anew: nothing is protected.
+        self.panel.session.mask.marks[...] = False
+        self.layer.selected_label = 1
         if tool.name == "interpolate":
             self.layer.data[SLICE - 1 : SLICE + 2] = 0
+            self.layer.refresh()
+        if tool.name == "fill_holes":
+            self.layer.data[SLICE, 18:25, 30:36] = 0
+            self.layer.data[SLICE, 30:33, 14:20] = 0
             self.layer.refresh()
         before = self.canvas()
         if "layer" in tool.needs:
@@ -137,6 +145,31 @@ class Studio:
         self.layer.data[...] = self.labels
         self.layer.refresh()
 
+    def brush_picture(self):
+        """Picture the threshold brush: before, its range, and after a wide stroke."""
+        import imageio.v3 as iio
+
+        self.viewer.dims.set_point(0, 2 * SLICE)
+        self.layer.data[SLICE] = 0
+        self.layer.data[SLICE, 36:42, 50:56] = self.labels[SLICE, 36:42, 50:56]
+        self.layer.refresh()
+        values, counts = np.unique(self.layer.data[SLICE], return_counts=True)
+        self.layer.selected_label = int(values[1:][counts[1:].argmax()])
+        before = self.canvas()
+        self.panel.brush.take_range()
+        self.panel.brush.toggle()
+        shown = self.canvas()
+        self.layer.mode, self.layer.brush_size = "paint", 30
+        with self.layer.block_history():
+            for y, x in ((30, 45), (40, 55), (50, 60)):
+                self.layer.paint((SLICE, y, x), self.layer.selected_label)
+        self.panel.brush.toggle()
+        after = self.canvas()
+        self.layer.mode = "pan_zoom"
+        iio.imwrite(FOLDER / "range_brush.png", np.hstack([before, shown, after]))
+        self.layer.data[...] = self.labels
+        self.layer.refresh()
+
     def panel_picture(self):
         self.panel.take_tool("smooth")
         self.until(lambda: not self.panel.tools.preview.working)
@@ -150,10 +183,13 @@ def main():
     from napari_medurwkv.correction.catalogue import TOOLS
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    studio = Studio()
-    studio.panel_picture()
+    studio, only = Studio(), sys.argv[1:]
+    if not only:
+        studio.panel_picture()
+        studio.brush_picture()
     for tool in TOOLS:
-        studio.use(tool)
+        if not only or tool.name in only:
+            studio.use(tool)
     studio.panel.shut_down()
     studio.viewer.close()
 
