@@ -166,3 +166,35 @@ def test_cuda_gives_what_the_cpu_gives(volume_card, model, networks, image, rng)
     cuda = segment(image(array, (1.5, 0.8, 0.8)), fake, device="cuda")
     assert cuda.record.parameters["precision"] == "bfloat16"
     assert (cpu.labels == cuda.labels).mean() > 0.97
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+def test_a_compiled_network_gives_the_same_mask(
+    volume_card, model, networks, image, rng
+):
+    from napari_medurwkv.inference import segment
+
+    array = rng.random((4, 70, 50)).astype("float32")
+    fake = model(networks["convolution"](3, 3), volume_card(output_values=(0, 1, 2)))
+    picture = image(array, (1.5, 0.8, 0.8))
+    plain = segment(picture, fake, device="cpu")
+    compiled = segment(picture, fake, device="cpu", compiled="aot_eager")
+    assert (plain.labels == compiled.labels).mean() > 0.999
+    assert compiled.record.parameters["compiled"]
+    assert not plain.record.parameters["compiled"]
+    assert len(compiled.record.device_path) == 1
+
+
+def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(
+    card, model, networks, image, rng
+):
+    from napari_medurwkv.inference import segment
+
+    fake = model(networks["convolution"](1, 2), card())
+    picture = image(rng.random((40, 50)).astype("float32"))
+    plain = segment(picture, fake, device="cpu")
+    result = segment(picture, fake, device="cpu", compiled="no such backend")
+    assert (plain.labels == result.labels).all()
+    assert "could not be compiled" in result.record.device_path[1]
+    assert "went on without" in result.record.device_path[1]
+    assert not result.record.parameters["compiled"]

@@ -23,31 +23,31 @@ def network():
 
 def test_a_recording_is_found_for_what_was_recorded(network):
     recordings, batch, replay = Recordings(), torch.zeros(4, 3), object()
-    recordings.keep(network, batch, False, replay)
-    assert recordings.find(network, torch.ones(4, 3), False) is replay
-    assert recordings.find(network, batch[:2], False) is None
-    assert recordings.find(network, batch, True) is None
-    assert recordings.find(nn.Linear(3, 2), batch, False) is None
+    recordings.keep(network, batch, "half", replay)
+    assert recordings.find(network, torch.ones(4, 3), "half") is replay
+    assert recordings.find(network, batch[:2], "half") is None
+    assert recordings.find(network, batch, "full") is None
+    assert recordings.find(nn.Linear(3, 2), batch, "half") is None
 
 
 def test_numbers_that_moved_are_recorded_anew(network):
     recordings, batch = Recordings(), torch.zeros(4, 3)
-    recordings.keep(network, batch, False, object())
+    recordings.keep(network, batch, "half", object())
     with torch.no_grad():
         network.bias.mul_(2)  # in place: the recording reads them there
-    assert recordings.find(network, batch, False) is not None
+    assert recordings.find(network, batch, "half") is not None
     network.bias = nn.Parameter(network.bias.detach().clone())
-    assert recordings.find(network, batch, False) is None
+    assert recordings.find(network, batch, "half") is None
 
 
 def test_recordings_go_when_told_and_with_their_network(network):
     recordings, batch = Recordings(), torch.zeros(4, 3)
-    recordings.keep(network, batch, False, object())
+    recordings.keep(network, batch, "half", object())
     recordings.forget(network)
-    assert recordings.find(network, batch, False) is None
+    assert recordings.find(network, batch, "half") is None
 
     other = nn.Linear(3, 2)
-    recordings.keep(other, batch, False, object())
+    recordings.keep(other, batch, "half", object())
     del other
     gc.collect()
     assert not recordings._kept

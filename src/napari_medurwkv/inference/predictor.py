@@ -56,6 +56,10 @@ class Predictor:
         Makes one more channel of the answers to mirror images, such as
         `keep.disagreement`; it follows the outputs.
 
+    compiled : bool or str
+        Whether `torch.compile` makes the network quicker, or the name of a backend for
+        it. Where it cannot, that is noted and the network computes as it is.
+
     Attributes
     ----------
     outputs, flips
@@ -78,14 +82,22 @@ class Predictor:
         flips: tuple[tuple[int, ...], ...] = ((),),
         expected: int = 0,
         spread: Callable[[list[Tensor]], Tensor] | None = None,
+        compiled: bool | str = False,
     ) -> None:
         self._network = network
+        self._compiled: Callable[[Tensor], Any] | None = None
+        self.steps: list[str] = []
+        if compiled:
+            backend = "inductor" if compiled is True else compiled
+            try:
+                self._compiled = torch.compile(network, backend=backend, dynamic=False)
+            except Exception as error:  # a backend may be missing for any reason
+                self._not_compiled(error)
         self.outputs = outputs
         self.flips = flips
         self._spread = spread if len(flips) > 1 else None
         self.device = choice.device
         self.host = False
-        self.steps: list[str] = []
         kind = choice.device.partition(":")[0]
         self.batch = BATCH[kind]
         self._half = kind == "cuda" and torch.cuda.is_bf16_supported()
@@ -101,6 +113,11 @@ class Predictor:
     def precision(self) -> str:
         """Numbers that most of the network computes with now."""
         return "bfloat16" if self._half else "float32"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the network computes in compiled form."""
+        return self._compiled is not None
 
     @property
     def windows_at_once(self) -> int:
@@ -217,13 +234,29 @@ class Predictor:
             # Weights cast for one recording must not be kept for another.
             context = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
         with torch.inference_mode(), context:
+            if self._compiled is not None:
+                try:
+                    return self._compiled(batch)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:
+                    # What is wrong with the network itself goes wrong again below.
+                    self._not_compiled(error)
             return self._network(batch)
+
+    def _not_compiled(self, error: Exception) -> None:
+        self._compiled = None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        self.steps.append(
+            f"the network could not be compiled ({lines[0][:120]}): went on without"
+        )
 
     def _start_replay(self, windows: list[Tensor]) -> None:
         """Record the network; a network that cannot be recorded is launched."""
         self._record = False
         batch = torch.stack([w.to(self.device) for w in windows])
-        self._replay = RECORDINGS.find(self._network, batch, self._half)
+        mode = f"{self.precision}, {self.compiled}"
+        self._replay = RECORDINGS.find(self._network, batch, mode)
         if self._replay is not None:
             return
         RECORDINGS.forget(self._network)  # never two in memory
@@ -231,7 +264,7 @@ class Predictor:
         try:
             with torch.inference_mode():
                 self._replay = Replay(self._logits, batch)
-            RECORDINGS.keep(self._network, batch, self._half, self._replay)
+            RECORDINGS.keep(self._network, batch, mode, self._replay)
         except torch.OutOfMemoryError:
             self._record = True  # at a smaller batch
             raise

@@ -106,6 +106,7 @@ def make_record(facts: RunFacts) -> RunRecord:
                 "instances": facts.instances,
                 "tta": facts.tta,
                 "precision": facts.predictor.precision,
+                "compiled": facts.predictor.compiled,
                 "requested_device": facts.choice.requested,
                 # Grids are (planes, rows, columns), along and across this axis.
                 "stepped_axis": plan.axis,

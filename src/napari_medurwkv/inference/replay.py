@@ -95,7 +95,7 @@ class Recordings:
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[nn.Module, tuple[Any, Any]] = WeakKeyDictionary()
 
-    def find(self, network: nn.Module, batch: Tensor, half: bool) -> Replay | None:
+    def find(self, network: nn.Module, batch: Tensor, mode: str) -> Replay | None:
         """Give the recording that fits.
 
         Parameters
@@ -104,25 +104,25 @@ class Recordings:
             What was recorded.
         batch : Tensor
             Of the shape and on the device that are wanted.
-        half : bool
-            Whether the network computes in half precision.
+        mode : str
+            How the network computes.
         """
         key, replay = self._kept.get(network, (None, None))
-        found: Replay | None = replay if key == _key(network, batch, half) else None
+        found: Replay | None = replay if key == _key(network, batch, mode) else None
         return found
 
     def keep(
-        self, network: nn.Module, batch: Tensor, half: bool, replay: Replay
+        self, network: nn.Module, batch: Tensor, mode: str, replay: Replay
     ) -> None:
         """Remember a recording; parameters as for `find`."""
-        self._kept[network] = _key(network, batch, half), replay
+        self._kept[network] = _key(network, batch, mode), replay
 
     def forget(self, network: nn.Module) -> None:
         """Let go of a network's recording, and of its memory."""
         self._kept.pop(network, None)
 
 
-def _key(network: nn.Module, batch: Tensor, half: bool) -> tuple[Any, ...]:
+def _key(network: nn.Module, batch: Tensor, mode: str) -> tuple[Any, ...]:
     numbers = (*network.parameters(), *network.buffers())
     places = tuple(tensor.data_ptr() for tensor in numbers)
-    return tuple(batch.shape), str(batch.device), half, places
+    return tuple(batch.shape), str(batch.device), mode, places

@@ -60,6 +60,7 @@ def segment(
     frame: int | None = None,
     region: tuple[slice, ...] | None = None,
     views: Sequence[str | int] | None = None,
+    compiled: bool | str = False,
     keep_probabilities: bool | str | Path = False,
     uncertainty: Any = False,
     progress: Callable[[Progress], None] | None = None,
@@ -99,6 +100,10 @@ def segment(
     views : sequence of str or int, optional
         3D cards: how slices are cut, "axial", "coronal", "sagittal" or display axes;
         the probabilities of several views are averaged. The card's by default.
+    compiled : bool or str
+        Whether `torch.compile` prepares the network, which takes a minute or so and is
+        done once per program; or the backend for it. Where it cannot, the record says
+        so.
     keep_probabilities : bool, str or Path
         Keep the probabilities in a file, from which the mask can be decided again (see
         `redecide`). True: in the user's cache folder, as long as the result lives. A
@@ -183,6 +188,7 @@ def segment(
             MIRRORED if tta else ((),),
             expected=run.windows,
             spread=spread,
+            compiled=compiled,
         )
         extras = Extras(kept, doubts, disagreement=spread is not None)
         complete = run.work(picture, predictor, instances, extras)
