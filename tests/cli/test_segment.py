@@ -342,3 +342,53 @@ def test_views_are_noted(medurwkv, embedded, volume, tmp_path):
     wrong = tmp_path / "other.nii.gz"
     answer = medurwkv("segment", volume, wrong, "--views", "oblique", code=1)
     assert "axial, coronal, sagittal" in answer.stderr
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Three times, two channels; the file does not say which axis is which."""
+    import tifffile
+
+    values = np.random.default_rng(0).integers(0, 255, (3, 2, 64, 48), np.uint8)
+    path = tmp_path / "film.tif"
+    tifffile.imwrite(path, values, photometric="minisblack")
+    return path, values
+
+
+def test_all_frames_of_a_channel_go_into_one_file(medurwkv, embedded, film, tmp_path):
+    path, _ = film
+    mask = tmp_path / "masks.tif"
+    said = ("--axes", "TCYX", "--channels", "1", "--device", "cpu")
+    answer = medurwkv("segment", path, mask, *said, "--frame", "all", "--json")
+    assert json.loads(answer.stdout)["frames"] == 3
+    record = RunRecord.model_validate_json((tmp_path / "masks.json").read_text())
+    assert record.complete
+    assert record.parameters["frames"] == 3
+    for number in range(3):
+        one = tmp_path / f"{number}.png"
+        medurwkv("segment", path, one, *said, "--frame", number)
+        expected = read_labels(one).array
+        np.testing.assert_array_equal(read_labels(mask, frame=number).array, expected)
+        assert expected.any()
+
+
+def test_all_frames_need_a_file_that_has_room_for_them(
+    medurwkv, embedded, film, tmp_path
+):
+    said = ("--axes", "TCYX", "--channels", "1", "--frame")
+    answer = medurwkv("segment", film[0], tmp_path / "a.png", *said, "all", code=1)
+    assert "one of the endings .nii.gz" in " ".join(answer.stderr.split())
+    answer = medurwkv("segment", film[0], tmp_path / "a.png", *said, "some", code=1)
+    assert "give a number from 0, or all" in answer.stderr
+
+
+def test_compiling_that_fails_is_said(
+    medurwkv, embedded, picture, tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    answer = medurwkv("segment", picture, tmp_path / "mask.png", "--compile")
+    said = " ".join(answer.stderr.split())
+    assert "could not be compiled (no compiler here): went on" in said

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_medurwkv.errors import ImageError
+from napari_medurwkv.io import frame_count, read_image
 from napari_medurwkv.io.axes import (
     AxesView,
     AxisOrder,
@@ -101,3 +102,46 @@ def test_pieces_of_the_view():
     assert AxesView(Stored(), AxisOrder("TCZYX"), (0,)).chunks == (1, 2, 5, 6)
     view = AxesView(Stored(), AxisOrder("TCZYX"), (0, 1), 0)
     assert view.chunks == (2, 5, 6, 2)
+
+
+@pytest.fixture
+def tiff(tmp_path, values):
+    """Five axes in a file that does not say what they are."""
+    import tifffile
+
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, values.astype(np.uint16), photometric="minisblack")
+    return path
+
+
+def test_a_tiff_file_is_read_as_somebody_says(tiff, values):
+    assert frame_count(tiff, axes="TCZYX", channels="1") == 2
+    image = read_image(tiff, axes="TCZYX", channels="1", frame=1)
+    np.testing.assert_array_equal(image.array, values[1, 1])
+    assert "Axes TCZYX, channels 1 were taken." in image.notes
+    colours = read_image(tiff, axes="TCZYX", channels="2,1,0", frame=0)
+    assert colours.rgb
+    expected = np.moveaxis(values[0, ::-1], 0, -1)
+    np.testing.assert_array_equal(colours.array, expected)
+    with pytest.raises(ImageError, match="has 3 channels: say which one"):
+        read_image(tiff, axes="TCZYX", frame=0)
+    with pytest.raises(ImageError, match="has 2 frames"):
+        read_image(tiff, axes="TCZYX", channels="1")
+    with pytest.raises(ImageError, match="name 3 axes and the image has 5"):
+        read_image(tiff, axes="ZYX")
+
+
+def test_channels_of_ome_zarr_are_chosen(tmp_path, values):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", shape=values.shape, dtype="u2", chunks=(1, 1, 4, 5, 6))
+    group["0"][...] = values
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": list("tczyx"), "datasets": [{"path": "0"}]}
+    ]
+    image = read_image(tmp_path / "a.zarr", channels="2", frame=1)
+    np.testing.assert_array_equal(image.array, values[1, 2])
+    with pytest.raises(ImageError, match="--channels"):
+        read_image(tmp_path / "a.zarr", frame=1)
+    with pytest.raises(ImageError, match="leave the option axes out"):
+        read_image(tmp_path / "a.zarr", axes="TCZYX", frame=1)

@@ -11,6 +11,10 @@ import typer
 from napari_medurwkv.cli.options import (
     AsJson,  # noqa: TC001 - typer reads the annotations
     Device,  # noqa: TC001
+    Instances,  # noqa: TC001
+    ModelName,  # noqa: TC001
+    Overlap,  # noqa: TC001
+    Tta,  # noqa: TC001
 )
 from napari_medurwkv.cli.streams import (
     cancel_on_interrupt,
@@ -37,26 +41,11 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the masks.", metavar="OUT")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name (see `medurwkv models`) or .safetensors file; by default the "
-            "one made for images of each one's dimensions.",
-            metavar="NAME|PATH",
-        ),
-    ] = None,
+    model: ModelName = None,
     device: Device = "auto",
-    overlap: Annotated[
-        float | None,
-        typer.Option(help="Of neighbouring windows, 0 to 0.95; the card's by default."),
-    ] = None,
-    instances: Annotated[
-        bool,
-        typer.Option("--instances", help="Number single objects, where it can."),
-    ] = False,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over mirror images; slower.")
-    ] = False,
+    overlap: Overlap = None,
+    instances: Instances = False,
+    tta: Tta = False,
     workers: Annotated[
         int,
         typer.Option(min=0, help="Processes on this computer; 0 is this one alone."),

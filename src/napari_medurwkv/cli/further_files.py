@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from napari_medurwkv.inference import Segmentation
 
-__all__ = ["check_further", "read_views", "write_uncertainty"]
+__all__ = ["check_further", "check_no_further", "read_views", "write_uncertainty"]
 
 
 def read_views(text: str | None) -> tuple[str, ...] | None:
@@ -24,6 +24,21 @@ def read_views(text: str | None) -> tuple[str, ...] | None:
     if text.strip() == "all":
         return VIEWS
     return tuple(part.strip() for part in text.split(","))
+
+
+def check_no_further(uncertainty: Path | None, probabilities: Path | None) -> None:
+    """Refuse files that are not made of all frames.
+
+    Raises
+    ------
+    OutputError
+        If one is asked for.
+    """
+    if uncertainty is not None or probabilities is not None:
+        raise OutputError(
+            "Of all frames only masks are written: leave uncertainty and "
+            "probabilities out, or choose one frame."
+        )
 
 
 def check_further(

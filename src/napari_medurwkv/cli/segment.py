@@ -12,15 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from napari_medurwkv.cli.answers import say_assumed
+from napari_medurwkv.cli.frames import read_frame, segment_frames
 from napari_medurwkv.cli.further_files import (
     check_further,
+    check_no_further,
     read_views,
     write_uncertainty,
 )
 from napari_medurwkv.cli.options import (
     AsJson,  # noqa: TC001 - typer reads the annotations
     Device,  # noqa: TC001
+    Instances,  # noqa: TC001
+    ModelName,  # noqa: TC001
+    Overlap,  # noqa: TC001
     Overwrite,  # noqa: TC001
+    Tta,  # noqa: TC001
 )
 from napari_medurwkv.cli.streams import (
     add_row,
@@ -65,26 +71,11 @@ def segment(
             metavar="OUTPUT",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name (see `medurwkv models`) or .safetensors file; by default the "
-            "one made for images of these dimensions.",
-            metavar="NAME|PATH",
-        ),
-    ] = None,
+    model: ModelName = None,
     device: Device = "auto",
-    overlap: Annotated[
-        float | None,
-        typer.Option(help="Of neighbouring windows, 0 to 0.95; the card's by default."),
-    ] = None,
-    instances: Annotated[
-        bool,
-        typer.Option("--instances", help="Number single objects, where it can."),
-    ] = False,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over mirror images; slower.")
-    ] = False,
+    overlap: Overlap = None,
+    instances: Instances = False,
+    tta: Tta = False,
     views: Annotated[
         str | None,
         typer.Option(
@@ -118,8 +109,37 @@ def segment(
         ),
     ] = False,
     frame: Annotated[
-        int | None, typer.Option(help="Which frame of a 4D image, from 0.")
+        str | None,
+        typer.Option(
+            help="Which frame of a series, from 0; or all, into one file with an axis "
+            "of time (.nii.gz, .nii, .tif).",
+            metavar="NUMBER|all",
+        ),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="What the axes of a TIFF file are, where it does not say it itself: "
+            "such as TCZYX for time, channel, slice, row, column.",
+            metavar="LETTERS",
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Which channels of a TIFF file or OME-Zarr, from 0, in the order of "
+            "the model's: such as 1, or 2,0,1.",
+            metavar="NUMBERS",
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Prepare the network with torch.compile; takes a minute, and pays for "
+            "large images.",
+        ),
+    ] = False,
     series: Annotated[
         str | None,
         typer.Option(
@@ -144,14 +164,22 @@ def segment(
     A record of the run is written beside the mask, as .json.
     """
     from napari_medurwkv.checkpoints import default_for, find
-    from napari_medurwkv.io import read_image
+    from napari_medurwkv.io import frame_count, read_image
     from napari_medurwkv.provenance import record_path
 
     with only_results_on_stdout():
         # What can be refused is refused before the work.
         check_target(mask, overwrite=overwrite)
         check_record_target(record_path(mask), overwrite=overwrite)
-        picture = read_image(image, frame=frame, series=series, approximate=approximate)
+        everything = frame == "all"
+        said: dict[str, Any] = {
+            "series": series,
+            "approximate": approximate,
+            "axes": axes,
+            "channels": channels,
+        }
+        number = 0 if everything else read_frame(frame)
+        picture = read_image(image, frame=number, **said)
         dimensions = picture.geometry.ndim
         check_mask_target(mask, dimensions, overwrite=overwrite)
         check_further(uncertainty, keep_probabilities, tta=tta, overwrite=overwrite)
@@ -169,6 +197,28 @@ def segment(
                 tta=tta,
                 views=read_views(views),
             )
+        if everything and not forecast:
+            check_no_further(uncertainty, keep_probabilities)
+            frames = segment_frames(
+                frame_count(image, series=series, axes=axes, channels=channels),
+                lambda k: read_image(image, frame=k, **said),
+                entry.path,
+                mask,
+                overwrite=overwrite,
+                device=device,
+                overlap=overlap,
+                instances=instances,
+                tta=tta,
+                views=read_views(views),
+                compiled=compiled,
+            )
+    if everything and not forecast:
+        facts = {"mask": str(mask), "frames": frames.total, "done": frames.finished}
+        text = f"{frames.finished} of {frames.total} frames in {frames.seconds:.1f} s"
+        show_json(facts) if as_json else say(f"{text}; wrote {mask}.")
+        if frames.finished < frames.total:
+            raise typer.Exit(130)
+        return
     if forecast:
         text = f"{told.text} for {told.windows} windows, on {told.device}."
         show_json(asdict(told)) if as_json else say(text)
@@ -183,6 +233,7 @@ def segment(
             instances=instances,
             tta=tta,
             views=read_views(views),
+            compiled=compiled,
             uncertainty=uncertainty,
             probabilities=keep_probabilities,
             overwrite=overwrite,
@@ -234,6 +285,7 @@ def run_and_save(
     instances: bool = False,
     tta: bool = False,
     views: Sequence[str] | None = None,
+    compiled: bool = False,
     uncertainty: Path | None = None,
     probabilities: Path | None = None,
     overwrite: bool = False,
@@ -250,7 +302,7 @@ def run_and_save(
         Checkpoint.
     mask : Path
         File for the mask; the record goes beside it.
-    device, overlap, instances, tta, views
+    device, overlap, instances, tta, views, compiled
         As for `napari_medurwkv.segment`.
     uncertainty : Path, optional
         NIfTI file for it; with `tta`, a second one beside it holds the disagreement.
@@ -276,6 +328,7 @@ def run_and_save(
             instances=instances,
             tta=tta,
             views=views,
+            compiled=compiled,
             uncertainty=uncertainty is not None,
             keep_probabilities=probabilities or False,
             progress=tell,

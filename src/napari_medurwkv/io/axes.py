@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AxesView", "AxisOrder", "likely_orders", "read_axes", "read_channels"]
+__all__ = [
+    "AxesChoice",
+    "AxesView",
+    "AxisOrder",
+    "likely_orders",
+    "read_axes",
+    "read_channels",
+]
 
 LETTERS = "TCZYX"
 _ORDERS = {
@@ -49,6 +56,59 @@ class AxisOrder:
     def space(self) -> tuple[int, ...]:
         """Positions of Z (if there is one), Y and X."""
         return tuple(self.letters.index(n) for n in "ZYX" if n in self.letters)
+
+
+@dataclass(frozen=True, slots=True)
+class AxesChoice:
+    """What somebody says of the axes of a file.
+
+    Attributes
+    ----------
+    axes : str or None
+        As for `read_axes`; None where the file says it itself.
+    channels : str or None
+        As for `read_channels`; None where there are none to choose from.
+    """
+
+    axes: str | None = None
+    channels: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said."""
+        return self.axes is not None or self.channels is not None
+
+    def view(self, array: Any, letters: str, frame: int | None, where: str) -> AxesView:
+        """Give the image that is meant.
+
+        Parameters
+        ----------
+        array : array-like
+            All of the file's values.
+        letters : str
+            Its axes, as the file has them.
+        frame : int or None
+            Which time point, where there are several.
+        where : str
+            Name of the file.
+
+        Raises
+        ------
+        ImageError
+            If axes or channels do not fit.
+        """
+        order = read_axes(self.axes or letters, array.shape)
+        position = order.axis("C")
+        count = 1 if position is None else int(array.shape[position])
+        if self.channels is None and count > 1:
+            raise ImageError(
+                f"{where} has {count} channels: say which one is segmented, or several "
+                "in the order of the model's, with the option channels (--channels)."
+            )
+        channels = (
+            (0,) if self.channels is None else read_channels(self.channels, count)
+        )
+        return AxesView(array, order, channels, frame)
 
 
 def read_axes(text: str, shape: Sequence[int]) -> AxisOrder:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
+from napari_medurwkv.io.axes import AxesChoice
 from napari_medurwkv.io.dicom import (
     dicom_frame_count,
     is_dicom_segmentation,
@@ -62,6 +63,8 @@ def read_image(
     frame: int | None = None,
     series: str | int | None = None,
     approximate: bool = False,
+    axes: str | None = None,
+    channels: str | None = None,
 ) -> Image:
     """Read an image file, or a folder with a DICOM series, into display order.
 
@@ -78,6 +81,11 @@ def read_image(
     approximate : bool
         Load DICOM slices although some are missing, uneven or tilted. The geometry is
         then marked as approximate, here and in every file that is made of it.
+    axes : str, optional
+        Of a TIFF file that does not say it itself: what its axes are, such as "TCZYX".
+    channels : str, optional
+        Of a TIFF file or OME-Zarr: which channels, by their numbers from 0, in the
+        order of the model's channels, such as "2,0".
 
     Returns
     -------
@@ -94,8 +102,12 @@ def read_image(
     ApproximateGeometryError
         An ImageError: the slices are on no regular grid.
     """
-    options = _Options(frame, series, approximate, labels=False)
+    choice = AxesChoice(axes, channels)
+    options = _Options(frame, series, approximate, labels=False, choice=choice)
     image = _read(Path(path), options)
+    if choice.given:
+        said = f"Axes {axes or 'as stored'}, channels {channels or 'all'} were taken."
+        image = replace(image, notes=(*image.notes, said))
     if not image.geometry.is_oblique(OBLIQUE_DEGREES):
         return image
     note = (
@@ -172,14 +184,20 @@ def is_label_file(path: str | Path, *, series: str | int | None = None) -> bool:
     return file.is_file() and bool(names_beside(file))
 
 
-def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
+def frame_count(
+    path: str | Path,
+    *,
+    series: str | int | None = None,
+    axes: str | None = None,
+    channels: str | None = None,
+) -> int:
     """Count the frames of an image file: 1 unless it is 4D or a time series.
 
     Parameters
     ----------
     path : str or Path
         As `read_image`.
-    series : str or int, optional
+    series, axes, channels
         As `read_image`.
 
     Raises
@@ -189,6 +207,10 @@ def frame_count(path: str | Path, *, series: str | int | None = None) -> int:
     """
     file = Path(path)
     kind = identify(file)
+    choice = AxesChoice(axes, channels)
+    if choice.given and kind == "tiff":
+        with _in_words(file):
+            return tiff_frame_count(file, choice)
     counts = {
         "nifti": nifti_frame_count,
         "nrrd": nrrd_frame_count,
@@ -210,6 +232,7 @@ class _Options:
     series: str | int | None
     approximate: bool
     labels: bool
+    choice: AxesChoice = AxesChoice()  # noqa: RUF009 - it is frozen
 
 
 @contextmanager
@@ -230,7 +253,13 @@ def _in_words(path: Path) -> Iterator[None]:
 
 def _read(path: Path, options: _Options) -> Image:
     kind = identify(path)
-    frame, labels = options.frame, options.labels
+    frame, labels, choice = options.frame, options.labels, options.choice
+    if choice.axes is not None and kind != "tiff":
+        raise ImageError(
+            f"{path} says itself what its axes are: leave the option axes out."
+        )
+    if choice.channels is not None and kind not in ("tiff", "zarr"):
+        raise ImageError(f"{path} has no channels to choose from: leave them out.")
     with _in_words(path):
         if kind == "dicom":
             return read_dicom(
@@ -243,11 +272,11 @@ def _read(path: Path, options: _Options) -> Image:
         if options.series is not None:
             raise ImageError(f"{path} is one image: leave the option series out.")
         if kind == "zarr":
-            return read_zarr(path, frame=frame, labels=labels)
+            return read_zarr(path, frame=frame, labels=labels, channels=choice.channels)
         if kind == "nifti":
             return read_nifti(path, frame=frame)
         if kind == "tiff":
-            return read_tiff(path, frame=frame, labels=labels)
+            return read_tiff(path, frame=frame, labels=labels, choice=choice)
         if kind == "nrrd":
             return read_nrrd(path, frame=frame, labels=labels)
         if kind == "metaimage":

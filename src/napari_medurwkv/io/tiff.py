@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_medurwkv.errors import ImageError
 from napari_medurwkv.geometry import Geometry, SourceInfo
+from napari_medurwkv.io.axes import AxesChoice, read_axes
 from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.limits import check_claim
 from napari_medurwkv.io.pixel_size import imagej_size, ome_size, resolution_size
@@ -33,6 +34,9 @@ WHITE_IS_ZERO, PALETTE, SEPARATED, CIELAB = 0, 3, 5, 8
 INCH, CENTIMETRE = 2, 3
 
 
+NOTHING_SAID = AxesChoice()
+
+
 @dataclass(frozen=True, slots=True)
 class TiffAxes:
     """How the axes of a TIFF series are used: positions in its shape, or None."""
@@ -48,7 +52,13 @@ class TiffAxes:
         return 1 if self.time is None else self.shape[self.time]
 
 
-def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> Image:
+def read_tiff(
+    path: Path,
+    *,
+    frame: int | None = None,
+    labels: bool = False,
+    choice: AxesChoice = NOTHING_SAID,
+) -> Image:
     """Read the first image of a TIFF file: 2D, or a stack of pages as 3D.
 
     Parameters
@@ -59,6 +69,8 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         Which time point, from 0, where the file has several.
     labels : bool
         Read a mask: the indices of a palette rather than its colours.
+    choice : AxesChoice
+        What the axes are, where the file does not say so, and which channels count.
 
     Returns
     -------
@@ -75,10 +87,15 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
 
     try:
         with tifffile.TiffFile(path) as file:
-            series, axes = _axes(path, file)
+            series, axes = _axes(path, file, choice)
             chosen = _choose_frame(path, axes.frames, frame)
             check_claim(path, series.nbytes, ratio=None)
-            values = _values(path, file, series, axes, chosen)
+            if choice.given:
+                time = 0 if chosen is None and axes.time is not None else chosen
+                stored = series.asarray()
+                values = choice.view(stored, series.axes, time, str(path))[:]
+            else:
+                values = _values(path, file, series, axes, chosen)
             values, notes = _meaning(path, series, values, axes, labels)
             spacing, unit, said = _spacing(file, series, axes)
             orientation = _orientation(series.keyframe)
@@ -113,8 +130,15 @@ def read_tiff(path: Path, *, frame: int | None = None, labels: bool = False) -> 
     return Image(geometry.to_display(values), geometry, rgb, name, notes + said)
 
 
-def tiff_frame_count(path: Path) -> int:
+def tiff_frame_count(path: Path, choice: AxesChoice = NOTHING_SAID) -> int:
     """Count the time points of a TIFF file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    choice : AxesChoice
+        As for `read_tiff`.
 
     Raises
     ------
@@ -125,7 +149,7 @@ def tiff_frame_count(path: Path) -> int:
 
     try:
         with tifffile.TiffFile(path) as file:
-            return _axes(path, file)[1].frames
+            return _axes(path, file, choice)[1].frames
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders of hostile files raise anything
@@ -183,7 +207,9 @@ def write_tiff(path: Path, labels: NDArray[Any], geometry: Geometry) -> None:
     )
 
 
-def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
+def _axes(
+    path: Path, file: TiffFile, choice: AxesChoice
+) -> tuple[TiffPageSeries, TiffAxes]:
     """Say what each axis of the file's first series is."""
     check_pages(path, file)
     if not file.series:
@@ -192,6 +218,8 @@ def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
     shape = tuple(int(n) for n in series.shape)
     if 0 in shape:
         raise ImageError(f"{path} is empty: its shape is {shape}.")
+    if choice.given:
+        return series, _said_axes(path, series, shape, choice)
     use: dict[str, int | None] = {"stack": None, "time": None, "colour": None}
     for position, (letter, length) in enumerate(zip(series.axes, shape, strict=True)):
         if letter in "YX" or (length == 1 and letter != "S"):
@@ -200,10 +228,23 @@ def _axes(path: Path, file: TiffFile) -> tuple[TiffPageSeries, TiffAxes]:
         if letter == "C" or use[role] is not None:
             raise ImageError(
                 f"{path} has {length} channels (axes {series.axes}, shape {shape}): "
+                "choose with the options axes and channels (--axes, --channels), or "
                 "save the one that is to be segmented as its own image, or all as RGB."
             )
         use[role] = position
     return series, TiffAxes(shape, **use)
+
+
+def _said_axes(
+    path: Path, series: TiffPageSeries, shape: tuple[int, ...], choice: AxesChoice
+) -> TiffAxes:
+    """Use axes as somebody says they are."""
+    if "S" in series.axes:
+        raise ImageError(
+            f"{path} is a colour picture: leave the options axes and channels out."
+        )
+    order = read_axes(choice.axes or series.axes, shape)
+    return TiffAxes(shape, order.axis("Z"), order.axis("T"), None)
 
 
 def _why(error: Exception) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_medurwkv.errors import GeometryError, ImageError
 from napari_medurwkv.geometry import Geometry, SourceInfo
+from napari_medurwkv.io.axes import AxesChoice
 from napari_medurwkv.io.image import Image, clean_values
 from napari_medurwkv.io.label_names import LabelName, default_color
 from napari_medurwkv.io.lazy import LazyArray
@@ -65,7 +66,13 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in MARKERS)
 
 
-def read_zarr(path: Path, *, frame: int | None = None, labels: bool = False) -> Image:
+def read_zarr(
+    path: Path,
+    *,
+    frame: int | None = None,
+    labels: bool = False,
+    channels: str | None = None,
+) -> Image:
     """Read the finest level of an image or a mask.
 
     Parameters
@@ -76,6 +83,8 @@ def read_zarr(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         Which time point, from 0, where there are several.
     labels : bool
         Read a mask, with the colours of its values.
+    channels : str, optional
+        Which channels are taken, where they are no colours; as for `read_channels`.
 
     Returns
     -------
@@ -89,7 +98,7 @@ def read_zarr(path: Path, *, frame: int | None = None, labels: bool = False) -> 
         If it is damaged, no image, has several channels that are no colours, or needs
         a frame and got none.
     """
-    found = _open(path)
+    found = _open(path, several=channels is not None)
     chosen = _choose_frame(found, frame)
     shape = tuple(int(found.levels[0].shape[axis]) for axis in found.space)
     source = SourceInfo(
@@ -103,15 +112,32 @@ def read_zarr(path: Path, *, frame: int | None = None, labels: bool = False) -> 
     except GeometryError as error:
         raise ImageError(f"{path} is damaged: {error}") from error
     rgb = found.colour is not None
+    views: tuple[Any, ...] = ()
+    if channels is not None:
+        said = AxesChoice(channels=channels)
+        letters = "".join(found.axes).upper()
+        time = (chosen or 0) if "t" in found.axes else None
+        views = tuple(said.view(one, letters, time, str(path)) for one in found.levels)
+        rgb = views[0].ndim > len(found.space)
     name = path.name.removesuffix(".zarr").removesuffix(".ome")
     notes: tuple[str, ...] = ()
     if found.unit == "pixel":
         notes = ("The image states no unit of length; sizes are in pixels.",)
     classes = _classes(found.attributes) if labels else ()
-    if not labels and len(found.axes) == len(found.space) and _is_large(found):
+    if (
+        not labels
+        and not views
+        and len(found.axes) == len(found.space)
+        and _is_large(found)
+    ):
         notes += ("The image is read in parts, because it is larger than memory.",)
         return Image(LazyArray(found.levels), geometry, False, name, notes)  # type: ignore[arg-type]
-    values = _values(found, chosen)
+    if views and _is_large(found):
+        colours = views[0].shape[-1]
+        lazy = LazyArray(views, rgb=rgb, colours=colours)
+        notes += ("The image is read in parts, because it is larger than memory.",)
+        return Image(lazy, geometry, rgb, name, notes)
+    values = views[0][:] if views else _values(found, chosen)
     if not labels:
         values, replaced = clean_values(values, str(path))
         notes += replaced
@@ -128,7 +154,7 @@ def is_zarr_label(path: Path) -> bool:
     return "image-label" in _open(path).attributes
 
 
-def _open(path: Path) -> _Zarr:
+def _open(path: Path, *, several: bool = False) -> _Zarr:
     try:
         import zarr
     except ImportError as error:
@@ -157,7 +183,7 @@ def _open(path: Path) -> _Zarr:
             f"{path} is no OME-Zarr image, or is damaged: its attributes describe no "
             "image that can be read."
         ) from error
-    return _checked(path, levels, axes, spacing, units, attributes)
+    return _checked(path, levels, axes, spacing, units, attributes, several)
 
 
 def _checked(
@@ -167,6 +193,7 @@ def _checked(
     spacing: tuple[float, ...],
     units: list[Any],
     attributes: Mapping[str, Any],
+    several: bool,
 ) -> _Zarr:
     shape = tuple(int(n) for n in levels[0].shape)
     space = [i for i, name in enumerate(axes) if name in "zyx"]
@@ -177,10 +204,12 @@ def _checked(
     if np.dtype(levels[0].dtype).kind not in "biuf":
         raise ImageError(f"{path} holds {levels[0].dtype} values, not real numbers.")
     colour = axes.index("c") if "c" in axes and shape[axes.index("c")] > 1 else None
+    if several:
+        colour = None
     if colour is not None and not _is_rgb(attributes, shape[colour]):
         raise ImageError(
-            f"{path} has {shape[colour]} channels: save the one that is to be "
-            "segmented as its own image, or all as RGB."
+            f"{path} has {shape[colour]} channels: choose with the option channels "
+            "(--channels), or save the one that is to be segmented as its own image."
         )
     known = [_UNITS.get(str(units[i]).lower()) for i in space]
     unit, sizes = "pixel", [spacing[i] for i in space]
