@@ -4,7 +4,9 @@ Run it with nothing else going on::
 
     python benchmarks/correction.py [--shape 300 512 512] [--out FOLDER]
 
-It writes ``correction.json`` and ``correction.md``.
+It writes ``correction.json`` and ``correction.md``; rows that were not timed anew stay
+as they are, with their date, so that the work can be done in parts (``--part``,
+``--fast``, ``--only``). What follows the table in ``correction.md`` is kept.
 """
 
 from __future__ import annotations
@@ -152,8 +154,10 @@ def slice_tools(labels, image):
     }
 
 
-def run_volume(labels, image, rows):
+def run_volume(labels, image, rows, only=""):
     for name, (bar, work) in volume_tools(labels, image).items():
+        if only not in f"volume: {name}":
+            continue
         seconds, after = timed(work)
         mask = EditableMask(labels.copy(), SPACING)
         packing, prepared = timed(
@@ -177,8 +181,10 @@ def run_volume(labels, image, rows):
         print(rows[-1], flush=True)
 
 
-def run_slices(labels, image, rows):
+def run_slices(labels, image, rows, only=""):
     for name, work in slice_tools(labels, image).items():
+        if only not in f"slice: {name}":
+            continue
         work()
         seconds, _ = timed(work, 3)
         rows.append(
@@ -245,27 +251,44 @@ def machine():
     }
 
 
+def merged(path, rows):
+    """Put rows among those that the file holds, in place of those of the same work."""
+    old = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    fresh = {(row["what"], row["fast"]): row for row in rows}
+    kept = [fresh.pop((row["what"], row["fast"]), row) for row in old]
+    return kept + list(fresh.values())
+
+
 def write(folder, result):
     folder.mkdir(parents=True, exist_ok=True)
+    result["rows"] = merged(folder / "correction.json", result["rows"])
     text = json.dumps(result, indent=1)
     (folder / "correction.json").write_text(text + "\n", encoding="utf-8")
     lines = ["# Correction tools: time", ""]
     lines += [f"- {k}: {v}" for k, v in result["machine"].items()]
     lines += [
         "",
-        f"Mask {' x '.join(map(str, result['shape']))}, five classes, spacing "
-        f"{SPACING} mm. Seconds of one run; slices: the best of three.",
+        f"Mask {' x '.join(map(str, result['shape']))}, five classes with rough "
+        "surfaces and 1500 islands and holes all over the volume, so that the box of "
+        f"every class is the whole of it; spacing {SPACING} mm. Seconds of one run; "
+        "slices: the best of three. The load is that of the machine just before.",
         "",
-        "| what | optional packages | seconds | bar | undo | MB in history |",
-        "|---|---|---|---|---|---|",
+        "| what | optional packages | seconds | bar | undo | MB in history "
+        "| when, load |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
+        when = f"{row['date']}, {row['load']}" if "date" in row else ""
         lines.append(
             f"| {row['what']} | {row['fast']} | {row['seconds']} | {row['bar']} | "
-            f"{row.get('undo', '')} | {row.get('MB in history', '')} |"
+            f"{row.get('undo', '')} | {row.get('MB in history', '')} | {when} |"
         )
     path = folder / "correction.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tail = ""
+    if path.exists():
+        _, mark, rest = path.read_text(encoding="utf-8").partition("\n## ")
+        tail = mark + rest
+    path.write_text("\n".join(lines) + "\n" + tail, encoding="utf-8")
 
 
 def main():
@@ -274,6 +297,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--part", choices=["volume", "slice", "history", "all"])
     parser.add_argument("--fast", choices=["without", "with", "both"], default="both")
+    parser.add_argument("--only", default="", help="part of the names of rows")
     chosen = parser.parse_args()
     part = chosen.part or "all"
     labels = make_mask(tuple(chosen.shape))
@@ -281,6 +305,7 @@ def main():
     image = (labels.astype(np.float32) * 40 + noise).astype(np.float32)
     rows = []
     ways = ("without", "with") if chosen.fast == "both" else (chosen.fast,)
+    load = round(os.getloadavg()[0], 1)
     for fast in ways:
         for name in ("cc3d", "edt", "fastremap"):
             components._FAST.pop(name, None)
@@ -288,12 +313,13 @@ def main():
                 components._FAST[name] = None
         own = []
         if part in ("volume", "all"):
-            run_volume(labels, image, own)
+            run_volume(labels, image, own, chosen.only)
         if part in ("slice", "all"):
-            run_slices(labels, image, own)
-        if part in ("history", "all") and fast == ways[-1]:
+            run_slices(labels, image, own, chosen.only)
+        if part in ("history", "all") and not chosen.only and fast == ways[-1]:
             run_history(labels, own)
-        rows += [{**row, "fast": fast} for row in own]
+        when = datetime.now(UTC).strftime("%m-%d %H:%M")
+        rows += [{**row, "fast": fast, "date": when, "load": load} for row in own]
     result = {"machine": machine(), "shape": list(chosen.shape), "rows": rows}
     write(chosen.out, result)
 

@@ -44,10 +44,12 @@ def main():
     import correction
     from napari_medurwkv.widgets.correct_panel import CorrectPanel
 
-    shape = tuple(chosen.shape)
+    shape, load = tuple(chosen.shape), round(os.getloadavg()[0], 1)
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(1280, 1000)
-    layer = viewer.add_labels(correction.make_mask(shape), scale=correction.SPACING)
+    mask = correction.make_mask(shape)
+    viewer.add_image(mask * np.uint8(40), scale=correction.SPACING)
+    layer = viewer.add_labels(mask, scale=correction.SPACING)
     panel = CorrectPanel(viewer, Path(tempfile.mkdtemp()))
     viewer.window.add_dock_widget(panel, name="Correct")
     if not chosen.bare:
@@ -59,7 +61,9 @@ def main():
             QApplication.processEvents()
 
     while not chosen.bare and not (
-        panel.session.counted and panel.session.mask.classes
+        panel.session.counted
+        and panel.session.mask.classes
+        and panel.session.components.exact
     ):
         wait(0.05)
     wait(2)
@@ -84,6 +88,9 @@ def main():
             dims_displayed=[1, 2],
         )
 
+    counted = []
+    if not chosen.bare:
+        panel.session.components.counted.connect(lambda: counted.append(True))
     rng = np.random.default_rng(0)
     layer.mode, layer.brush_size = "paint", 30
     viewer.dims.set_point(0, shape[0] // 2 * correction.SPACING[0])
@@ -120,9 +127,10 @@ def main():
         "cores": os.cpu_count(),
         "napari": napari.__version__,
         "Correct panel": not chosen.bare,
-        "load of the machine": round(os.getloadavg()[0], 1),
+        "load of the machine before": load,
         "shape": list(shape),
         "strokes": strokes,
+        "islands counted anew": len(counted),
         "longest gap while painting, ms": round(1000 * painting[-1], 1),
         "99th percentile, ms": round(1000 * painting[int(0.99 * len(painting))], 1),
         "longest gap while autosave writes, ms": round(1000 * saving, 1),
@@ -130,7 +138,8 @@ def main():
     }
     print(json.dumps(result, indent=1))
     chosen.out.mkdir(parents=True, exist_ok=True)
-    path = chosen.out / "correction-window.json"
+    name = "correction-window-bare.json" if chosen.bare else "correction-window.json"
+    path = chosen.out / name
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     timer.stop()
     panel.shut_down()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,31 +37,36 @@ LAYER, OWN_CLASS = "another layer", "another class"
 """What a class can be combined with."""
 
 
-def keep_largest_islands(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `keep_largest`."""
-    return keep_largest(
-        labels,
-        block.spacing,
-        classes=ask.classes,
-        count=int(ask.value("count")),
-        watch=watch,
-    )
+Run = Callable[["NDArray[Any]", "Block", "Request", "Watch"], "NDArray[Any]"]
+"""What the catalogue calls: labels, block, request and watch give new labels."""
 
 
-def remove_small_islands(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `remove_small`."""
-    return remove_small(
-        labels,
-        block.spacing,
-        smallest=float(ask.value("smallest")),
-        unit=ask.value("unit"),
-        classes=ask.classes,
-        watch=watch,
-    )
+def _plain(tool: Callable[..., NDArray[Any]], **kinds: Callable[[Any], Any]) -> Run:
+    """Call a tool that takes classes and parameters of the request's names.
+
+    Parameters
+    ----------
+    tool : callable
+        From labels, spacing, classes and watch to new labels.
+    **kinds : callable
+        From the names of its parameters to their types.
+    """
+
+    def run(
+        labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+    ) -> NDArray[Any]:
+        values = {name: kind(ask.value(name)) for name, kind in kinds.items()}
+        return tool(labels, block.spacing, classes=ask.classes, watch=watch, **values)
+
+    return run
+
+
+keep_largest_islands = _plain(keep_largest, count=int)
+remove_small_islands = _plain(remove_small, smallest=float, unit=str)
+smooth_surfaces = _plain(smooth, method=str, mm=float)
+grow_by = _plain(grow, mm=float)
+shrink_by = _plain(shrink, mm=float)
+hollow_out = _plain(hollow, mm=float, shell=str)
 
 
 def keep_picked_island(
@@ -98,50 +104,6 @@ def fill(
         largest=largest if largest > 0 else None,
         unit=ask.value("unit"),
         per_slice=ask.axis if by_slice else None,
-        watch=watch,
-    )
-
-
-def smooth_surfaces(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `smooth`."""
-    return smooth(
-        labels,
-        block.spacing,
-        method=ask.value("method"),
-        mm=float(ask.value("mm")),
-        classes=ask.classes,
-        watch=watch,
-    )
-
-
-def grow_by(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `grow`."""
-    mm = float(ask.value("mm"))
-    return grow(labels, block.spacing, mm=mm, classes=ask.classes, watch=watch)
-
-
-def shrink_by(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `shrink`."""
-    mm = float(ask.value("mm"))
-    return shrink(labels, block.spacing, mm=mm, classes=ask.classes, watch=watch)
-
-
-def hollow_out(
-    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
-) -> NDArray[Any]:
-    """Run `hollow`."""
-    return hollow(
-        labels,
-        block.spacing,
-        mm=float(ask.value("mm")),
-        classes=ask.classes,
-        shell=ask.value("shell"),
         watch=watch,
     )
 
