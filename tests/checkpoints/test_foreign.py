@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from napari_medurwkv.checkpoints import load_model
 from napari_medurwkv.checkpoints.answers import Answers
 from napari_medurwkv.checkpoints.examine import examine
-from napari_medurwkv.checkpoints.load import load_network
+from napari_medurwkv.checkpoints.load import examine_closely, load_network
 from napari_medurwkv.checkpoints.lookup import find
 from napari_medurwkv.checkpoints.sidecar import Sidecar, write_sidecar
 from napari_medurwkv.errors import CheckpointError
@@ -99,15 +100,80 @@ def test_a_wrong_tensor_is_named(tmp_path: Path, family: str) -> None:
     # The last of the matrices that are needed is not what the family is known by.
     key = [k for k, v in state.items() if v.dim() == 2 and "reparam" not in k][-1]
     bare = {k: v for k, v in state.items() if k != key}
-    torch.save(bare, path)
-    with pytest.raises(CheckpointError, match=rf"{key}\W.*missing|missing.*{key}"):
-        load_network(path)
-    torch.save(state | {key: state[key][:, :-1].clone()}, path)
-    with pytest.raises(CheckpointError, match=rf"{key}.* (shape|belong)"):
-        load_network(path)
-    torch.save(state | {"layers.0.surplus": torch.ones(2)}, path)
-    with pytest.raises(CheckpointError, match=r"layers\.0\.surplus.* is unexpected"):
-        load_network(path)
+    for look in (load_network, examine_closely):
+        torch.save(bare, path)
+        with pytest.raises(CheckpointError, match=rf"{key}\W.*missing|missing.*{key}"):
+            look(path)
+        torch.save(state | {key: state[key][:, :-1].clone()}, path)
+        with pytest.raises(CheckpointError, match=rf"{key}.* (shape|belong)"):
+            look(path)
+        torch.save(state | {"layers.0.surplus": torch.ones(2)}, path)
+        with pytest.raises(
+            CheckpointError, match=r"layers\.0\.surplus.* is unexpected"
+        ):
+            look(path)
+
+
+# By these a family, a size or a variant is known, so that they are easily mistaken.
+TELLING = (
+    "layers.0.att.spatial_decay",
+    "layers.0.att.time_maa_x",
+    "layers.0.att.key_norm.weight",
+    "layers.0.gamma1",
+    "layers.0.ln1.weight",
+    "layers.1.ln1.weight",
+    "patch_embed.projection.weight",
+    "pos_embed",
+    "interactions.0.injector.gamma",
+    "interactions.1.injector.gamma",
+    "interactions.1.extra_extractors.1.query_norm.weight",
+    "auxiliary_head.conv_seg.weight",
+    "decode_head.conv_seg.weight",
+    "bottleneck.blocks.0.ln1.weight",
+    "decoder.stage2.blocks.0.ln1.weight",
+    "stage0.0.conv_local.conv.weight",
+    "stage1.0.proj.conv.weight",
+    "stage1.0.ln2.weight",
+    "encoder_level1.0.att.omni_shift.alpha",
+    "refinement.0.ln1.weight",
+)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_tensor_that_tells_the_family_is_named_when_it_is_gone(
+    tmp_path: Path, family: str
+) -> None:
+    state = published(small(family))
+    telling = [key for key in state if key.endswith(TELLING)]
+    assert telling
+    for key in telling:
+        path = tmp_path / "net.pth"
+        torch.save({k: v for k, v in state.items() if k != key}, path)
+        with pytest.raises(CheckpointError, match=rf"{re.escape(key)}\W.*missing"):
+            examine_closely(path)
+
+
+VITS = ("patch_embed.projection.weight", "pos_embed", "layers.0.ln1.weight")
+UNETS = ("stage0.0.proj.conv.weight", "stage4.0.proj.conv.weight")
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [(name, key) for name in ("vrwkv", "upernet", "med_urwkv") for key in VITS]
+    + [("rwkv_unet", key) for key in (*UNETS, "stage4.1.conv.conv.weight")]
+    + [("restore_rwkv", "patch_embed.weight")],
+)
+def test_a_width_that_differs_is_told_by_the_others(
+    tmp_path: Path, family: str, key: str
+) -> None:
+    state = published(small(family))
+    full = next(k for k in state if k.endswith(key))
+    axis = 2 if key == "pos_embed" else 0
+    state[full] = torch.cat([state[full], state[full]], axis)
+    path = tmp_path / "net.pth"
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=rf"{key}' has shape .* belongs"):
+        examine_closely(path)
 
 
 @pytest.mark.parametrize("averaged", [None, True, False])
@@ -327,6 +393,20 @@ def test_a_sidecar_that_contradicts_its_network_is_told_by_looking(
     (tmp_path / "net.medurwkv.json").write_text(json.dumps(fields | change))
     with pytest.raises(CheckpointError, match=said):
         examine(path)
+
+
+def test_a_sidecar_of_another_size_is_told_without_loading(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path, "rwkv_unet")
+    card = examine(path).card
+    assert card is not None
+    assert examine_closely(path).card == card
+    dims = [2 * width for width in card.config["dims"]]
+    write_sidecar(
+        path,
+        Sidecar(card=card.model_copy(update={"config": card.config | {"dims": dims}})),
+    )
+    with pytest.raises(CheckpointError, match=r"stage1\.0.* has shape .* belongs"):
+        examine_closely(path)
 
 
 def test_a_window_without_a_side_is_refused(tmp_path: Path) -> None:

@@ -80,11 +80,39 @@ def test_older_layout(name: str) -> None:
 
 def test_a_layout_between_the_two_leaves_out_what_is_not_used() -> None:
     shapes = shapes_of("rwkv_unet_tiny")
-    del shapes["encoder.stage1.0.att.key.weight"]
+    kept = set(shapes_of("rwkv_unet_tiny", full_layout=False))
+    shapes = {k: s for k, s in shapes.items() if k in kept or ".ln2." in k}
     found = identify(shapes, "a.pth")
     assert found.config["full_layout"] is False
     assert "encoder.stage1.0.ln2.weight" in found.dropped
     assert "encoder.stage3.1.att.key.weight" in found.keys
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "encoder.stage1.0.att.key.weight",
+        "encoder.stage4.0.att.key_norm.bias",
+        "encoder.stage0.0.ln2.weight",
+        "encoder.stage3.1.ln2.bias",
+    ],
+)
+def test_one_unused_tensor_missing_is_no_older_layout(key: str) -> None:
+    shapes = shapes_of("rwkv_unet_tiny")
+    del shapes[key]
+    with pytest.raises(CheckpointError, match=rf"'{key}' is missing, while others"):
+        identify(shapes, "a.pth")
+
+
+@pytest.mark.parametrize("key", ["encoder.stage1.0.att.key.weight", "encoder.x.ln2.w"])
+def test_one_unused_tensor_too_many_is_no_newer_layout(key: str) -> None:
+    shapes = shapes_of("rwkv_unet_tiny", full_layout=False)
+    shapes[key] = (3, 3)
+    if "att" in key:
+        with pytest.raises(CheckpointError, match="are missing, while others"):
+            identify(shapes, "a.pth")
+    else:
+        assert key in identify(shapes, "a.pth").keys  # and loading calls it unexpected
 
 
 def test_upernet_prefix_is_on_the_encoder_only() -> None:

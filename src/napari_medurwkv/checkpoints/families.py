@@ -34,6 +34,13 @@ class Family:
 
 def _trunk(shapes: Shapes) -> dict[str, Any]:
     """Read what every Vision-RWKV shares."""
+    shapes.most_agree(
+        ("patch_embed.projection.weight", 4, 0),
+        ("patch_embed.projection.bias", 1, 0),
+        ("pos_embed", 3, 2),
+        ("layers.0.ln1.weight", 1, 0),
+        ("layers.0.ffn.key.weight", 2, 1),
+    )
     dim, channels, patch, _ = shapes.get("patch_embed.projection.weight", 4)
     _, cells, _ = shapes.get("pos_embed", 3)
     side = isqrt(cells)
@@ -43,16 +50,20 @@ def _trunk(shapes: Shapes) -> dict[str, Any]:
             "make no square."
         )
     hidden, _ = shapes.get("layers.0.ffn.key.weight", 2)
+    depth = shapes.count("layers.")
+    # Two of each in every block, or none: what most blocks say counts.
+    scaled = shapes.number_with("layers.", ".gamma1", ".gamma2") >= depth
+    normed = shapes.number_with("layers.", ".att.key_norm.") >= depth
     return {
         "img_size": side * patch,
         "patch_size": patch,
         "in_channels": channels,
         "embed_dim": dim,
-        "depth": shapes.count("layers.{}.ln1.weight"),
+        "depth": depth,
         # True of every published file, and not to be seen in any.
         "post_norm": dim > _POST_ABOVE,
-        "layer_scale": 1.0 if "layers.0.gamma1" in shapes else None,
-        "key_norm": "layers.0.att.key_norm.weight" in shapes,
+        "layer_scale": 1.0 if scaled else None,
+        "key_norm": normed,
         "hidden_rate": max(1, hidden // dim),
         "shift_pixels": 1,
     }
@@ -74,9 +85,9 @@ def _labels(shapes: Shapes) -> tuple[int, int]:
 
 def _plain(shapes: Shapes) -> Reading:
     values = _trunk(shapes)
-    sixth = "layers.0.att.time_maa_x" in shapes
+    sixth = shapes.has("layers.0.att.time_")
     title, base = ("VRWKV6", "vrwkv6") if sixth else ("Vision-RWKV", "vrwkv")
-    values["final_norm"] = "ln1.weight" in shapes
+    values["final_norm"] = shapes.has("ln1.")
     if sixth:
         _, rank = shapes.get("layers.0.att.time_maa_w1", 2)
         values["mix_rank"] = max(1, rank // 5)
@@ -128,8 +139,8 @@ def _adapter_values(shapes: Shapes) -> dict[str, Any]:
     weights, _ = shapes.get(f"{extractor}.attn.attention_weights.weight", 2)
     sampled, _ = shapes.get(f"{extractor}.attn.value_proj.weight", 2)
     hidden, _ = shapes.get(f"{extractor}.ffn.fc1.weight", 2)
-    count = shapes.count("interactions.{}.injector.gamma")
-    extra = f"interactions.{count - 1}.extra_extractors.{{}}.query_norm.weight"
+    count = shapes.count("interactions.")
+    extra = f"interactions.{count - 1}.extra_extractors."
     return values | {
         "conv_inplane": shapes.get("spm.stem.0.weight", 4)[0],
         "deform_num_heads": max(1, weights // _POINTS),
@@ -171,7 +182,9 @@ def _adapter(shapes: Shapes) -> Reading:
     values |= {
         "num_classes": classes,
         "head_dim": width,
-        "auxiliary_dim": shapes.get(auxiliary, 4)[1] if auxiliary in shapes else 0,
+        "auxiliary_dim": shapes.get(auxiliary, 4)[1]
+        if shapes.has("auxiliary_head.")
+        else 0,
     }
     architecture, config, size = finished(
         "upernet_vrwkv", sizes, values, hint, shapes.name
@@ -195,7 +208,7 @@ def _med_urwkv(shapes: Shapes) -> Reading:
         for key, shape in shapes.found.items()
         if key.startswith("encoder.")
     }
-    values = _adapter_values(Shapes(inner, shapes.name))
+    values = _adapter_values(Shapes(inner, shapes.name, "encoder."))
     stages = ("stage3", "stage2", "stage1")
     classes, final, *_ = shapes.get("head.weight", 4)
     values |= {
@@ -203,12 +216,12 @@ def _med_urwkv(shapes: Shapes) -> Reading:
         "num_classes": classes,
         "final_dim": final,
         "bottleneck_dim": shapes.get("bottleneck.norm.weight", 1)[0],
-        "bottleneck_depth": shapes.count("bottleneck.blocks.{}.ln1.weight"),
+        "bottleneck_depth": shapes.count("bottleneck.blocks."),
         "decoder_dims": [
             shapes.get(f"decoder.{stage}.fuse.weight", 2)[0] for stage in stages
         ],
         "decoder_depths": [
-            shapes.count(f"decoder.{stage}.blocks.{{}}.ln1.weight") for stage in stages
+            shapes.count(f"decoder.{stage}.blocks.") for stage in stages
         ],
     }
     architecture, config, size = finished(
@@ -229,36 +242,31 @@ def _med_urwkv(shapes: Shapes) -> Reading:
     )
 
 
-def _all(*keys: str) -> Callable[[Mapping[str, tuple[int, ...]]], bool]:
-    return lambda shapes: all(key in shapes for key in keys)
-
-
 def _begins(*starts: str) -> Callable[[Mapping[str, tuple[int, ...]]], bool]:
     return lambda shapes: all(any(k.startswith(s) for k in shapes) for s in starts)
 
 
 def _is_med_urwkv(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    return "encoder.interactions.0.injector.gamma" in shapes and _begins(
-        "bottleneck.", "decoder.", "head."
-    )(shapes)
+    return _begins("encoder.interactions.0.", "bottleneck.", "decoder.", "head.")(
+        shapes
+    )
 
 
 def _is_unet(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    whole = "encoder.stage0.0.conv_local.conv.weight" in shapes and _begins(
-        "ccm.", "decoder1."
-    )(shapes)
+    whole = _begins("encoder.stage0.0.conv_local.", "ccm.", "decoder1.")(shapes)
     saliency = _begins("saliency_predictor.")(shapes)
-    return (whole and not saliency) or "stage0.0.conv_local.conv.weight" in shapes
+    alone = _begins("stage0.0.conv_local.")(shapes)
+    return (whole and not saliency) or alone
 
 
 # The first that matches; the special before the general.
 FAMILIES = (
     Family(_is_med_urwkv, _med_urwkv),
-    Family(_all("interactions.0.injector.gamma"), _adapter),
-    Family(_all("layers.0.att.time_maa_x"), _plain),
-    Family(_all("layers.0.att.spatial_decay"), _plain),
+    Family(_begins("interactions.0."), _adapter),
+    Family(_begins("layers.0.att.time_"), _plain),
+    Family(_begins("layers.0.att.spatial_"), _plain),
     Family(_is_unet, read_unet),
-    Family(_all("encoder_level1.0.att.omni_shift.alpha"), read_restore),
+    Family(_begins("encoder_level1.0.att.omni_shift."), read_restore),
 )
 
 # Beginnings of keys, all of which are there, and what they are of.

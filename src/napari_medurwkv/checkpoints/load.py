@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints.card import ModelCard
     from napari_medurwkv.checkpoints.container import Header
     from napari_medurwkv.checkpoints.digest import PendingDigest, State
-    from napari_medurwkv.checkpoints.weights import Run
+    from napari_medurwkv.checkpoints.weights import Run, Weights
     from napari_medurwkv.models import NetworkConfig
 
-__all__ = ["LoadedNetwork", "Model", "load_model", "load_network"]
+__all__ = ["LoadedNetwork", "Model", "examine_closely", "load_model", "load_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,43 @@ def load_network(
     """
     import torch
 
+    file = Path(path).expanduser()
+    examination, weights = look_into(file, answers, tensors_only=tensors_only)
+    if card is not None:
+        examination = replace(examination, card=card, card_from="given")
+    config, network, kept, derived = _placed(examination, weights)
+    tensors = _usable(kept, file.name, accept_nonfinite)
+    for key, place in derived.items():
+        tensors[key] = torch.zeros(place.shape, dtype=place.dtype)
+    return LoadedNetwork(_filled(network, config, tensors, file.name), examination)
+
+
+def examine_closely(path: Path, *, tensors_only: bool = False) -> Examination:
+    """Find out what a file is, and whether its tensors are those of its network.
+
+    No value is read, so that it takes no longer for a large file.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    tensors_only : bool
+        As for `load_network`.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_network`, but for values that are not finite.
+    """
+    examination, weights = look_into(path, tensors_only=tensors_only)
+    _placed(examination, weights)
+    return examination
+
+
+def _placed(
+    examination: Examination, weights: Weights
+) -> tuple[NetworkConfig, nn.Module, dict[str, Tensor], dict[str, Tensor]]:
+    """Find each tensor's place in a blank network; also return what is derived."""
     from napari_medurwkv.checkpoints.container import FLOATING
     from napari_medurwkv.checkpoints.fit import (
         StateInfo,
@@ -223,18 +260,15 @@ def load_network(
     )
     from napari_medurwkv.models import model_config
 
-    file = Path(path).expanduser()
-    examination, weights = look_into(file, answers, tensors_only=tensors_only)
-    if card is not None:
-        examination = replace(examination, card=card, card_from="given")
     identity, card = examination.identity, examination.card
+    name = examination.path.name
     if card is not None:
-        config = network_config(card, file.name)
+        config = network_config(card, name)
     else:
         config = model_config(identity.architecture, **identity.config)
-    network = build_network(config, file.name)
+    network = build_network(config, name)
     state = network.state_dict()
-    derived = {key for key in state if key.endswith(_DERIVED)}
+    derived = {key: state[key] for key in state if key.endswith(_DERIVED)}
     kept = {
         own: weights.tensors[key]
         for key, own in identity.keys.items()
@@ -247,13 +281,10 @@ def load_network(
             if key not in derived
         },
         tensor_infos(kept),
-        file.name,
+        name,
         identity.title,
     )
-    tensors = _usable(kept, file.name, accept_nonfinite)
-    for key in derived:
-        tensors[key] = torch.zeros(state[key].shape, dtype=state[key].dtype)
-    return LoadedNetwork(_filled(network, config, tensors, file.name), examination)
+    return config, network, kept, derived
 
 
 # Entries that count, or are computed from others: no file has to bring them.

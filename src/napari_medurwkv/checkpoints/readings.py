@@ -22,6 +22,7 @@ class Shapes:
 
     found: Mapping[str, tuple[int, ...]]
     name: str
+    before: str = ""  # what was taken off the keys, for messages
 
     def __contains__(self, key: str) -> bool:
         return key in self.found
@@ -30,27 +31,67 @@ class Shapes:
         """Return the shape of a tensor that must have so many dimensions."""
         shape = self.found.get(key)
         if shape is None:
-            raise CheckpointError(
-                f"{self.name} cannot be used: {quoted(key)} is missing."
-            )
+            raise CheckpointError(f"{self._blame(key)} is missing.")
         if len(shape) != dimensions or not all(0 < side for side in shape):
             raise CheckpointError(
-                f"{self.name} cannot be used: {quoted(key)} has shape {shape} where "
+                f"{self._blame(key)} has shape {shape} where "
                 f"{dimensions} dimensions belong."
             )
         if max(shape) > _LARGEST * _LARGEST or shape[0] > 4 * _LARGEST:
             raise CheckpointError(
-                f"{self.name} cannot be used: {quoted(key)} has shape {shape}, larger "
+                f"{self._blame(key)} has shape {shape}, larger "
                 "than any network of its family."
             )
         return shape
 
-    def count(self, pattern: str) -> int:
-        """Count 0, 1, 2, ... as long as the pattern, filled with them, is a key."""
-        number = 0
-        while pattern.format(number) in self.found:
-            number += 1
-        return number
+    def _blame(self, key: str) -> str:
+        return f"{self.name} cannot be used: {quoted(self.before + key)}"
+
+    def count(self, before: str) -> int:
+        """Count the parts that are numbered behind a beginning, such as "layers.".
+
+        All of their keys count, so that one that is missing makes no part disappear and
+        one too many makes none appear: a part has a third of the largest one's keys.
+        """
+        parts: dict[str, int] = {}
+        for key in self.found:
+            if key.startswith(before):
+                number = key[len(before) :].partition(".")[0]
+                parts[number] = parts.get(number, 0) + 1
+        most = max(parts.values(), default=0)
+        return sum(
+            number.isdecimal() and 3 * keys >= most for number, keys in parts.items()
+        )
+
+    def number_with(self, before: str, *parts: str) -> int:
+        """Count the keys behind a beginning that have any of some parts."""
+        return sum(
+            key.startswith(before) and any(part in key for part in parts)
+            for key in self.found
+        )
+
+    def most_agree(self, *lengths: tuple[str, int, int]) -> None:
+        """Name the tensor whose length differs from that of most others.
+
+        Parameters
+        ----------
+        *lengths : tuple of (str, int, int)
+            Key, number of dimensions, and the axis whose lengths have to be equal.
+
+        Raises
+        ------
+        CheckpointError
+            One has another length than two or more that agree.
+        """
+        found = [(key, self.get(key, n), axis) for key, n, axis in lengths]
+        sides = [shape[axis] for _, shape, axis in found]
+        usual = max(sides, key=sides.count, default=0)
+        for (key, shape, _), side in zip(found, sides, strict=True):
+            if side != usual and sides.count(usual) > 1:
+                raise CheckpointError(
+                    f"{self._blame(key)} has shape {shape}, "
+                    f"which does not fit the others: {usual} belongs where {side} is."
+                )
 
     def has(self, prefix: str) -> bool:
         """Whether any key begins so."""

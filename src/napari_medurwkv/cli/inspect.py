@@ -77,9 +77,9 @@ def _own_facts(path: Path, header: Header) -> dict[str, Any]:
 
 
 def _foreign_facts(path: Path, tensors_only: bool) -> dict[str, Any]:
-    from napari_medurwkv.checkpoints.examine import examine
+    from napari_medurwkv.checkpoints.load import examine_closely
 
-    found = examine(path, tensors_only=tensors_only)
+    found = examine_closely(path, tensors_only=tensors_only)
     identity = found.identity
     guessed = identity.guessed if found.card_from in ("assumed", "") else {}
     return _common(path, found.card) | {
