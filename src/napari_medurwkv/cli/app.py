@@ -18,6 +18,7 @@ from napari_medurwkv.cli import (
     export,
     inspect,
     models,
+    redecide,
     segment,
     train,
 )
@@ -73,6 +74,7 @@ def options(
 
 
 app.command("segment")(segment.segment)
+app.command("redecide")(redecide.redecide)
 app.command("batch")(batch.batch)
 app.command("denoise")(denoise.denoise)
 app.command("demo")(demo.demo)

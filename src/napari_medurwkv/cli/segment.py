@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from napari_medurwkv.cli.answers import say_assumed
 from napari_medurwkv.cli.frames import read_frame, segment_frames
@@ -28,14 +25,19 @@ from napari_medurwkv.cli.options import (
     Overwrite,  # noqa: TC001
     Tta,  # noqa: TC001
 )
+from napari_medurwkv.cli.results import (
+    describe_result,
+    measure_result,
+    save_mask,
+    show_result,
+    size_text,
+)
 from napari_medurwkv.cli.streams import (
-    add_row,
     cancel_on_interrupt,
     only_results_on_stdout,
     progress_bar,
     say,
     show_json,
-    show_table,
 )
 from napari_medurwkv.cli.targets import (
     check_mask_target,
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference import Segmentation
     from napari_medurwkv.inference.forecast import Foresight
     from napari_medurwkv.io import Image
-    from napari_medurwkv.measure import ClassMeasure
 
 __all__ = ["describe_result", "measure_result", "run_and_save", "segment", "size_text"]
 
@@ -98,7 +99,7 @@ def segment(
         Path | None,
         typer.Option(
             help="Also keep the probabilities of all classes, 8 bits each, from which "
-            "the mask can be decided again by another threshold.",
+            "`medurwkv redecide` makes masks by other thresholds.",
             metavar="PATH",
         ),
     ] = None,
@@ -239,28 +240,8 @@ def segment(
             overwrite=overwrite,
         )
         measures = measure_result(result)
-    if as_json:
-        show_json(describe_result(result, picture, mask, measures))
-        return
-    record = result.record
-    table = Table(title=Text(f"{picture.name}, {picture.geometry.describe()}"))
-    for heading, side in (("Value", "right"), ("Class", "left"), ("Size", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
-    if instances:
-        table.add_column("Objects", justify="right")
-    for measure in measures:
-        cells = [
-            "1, 2, ..." if instances else str(measure.value),
-            measure.name,
-            size_text(measure),
-        ]
-        add_row(table, *cells, *([str(measure.components)] if instances else []))
-    table.caption = f"{record.model.name}, {record.seconds:.1f} s"
-    show_table(table)
-    say(f"Computed on {'; then '.join(record.device_path)}.")
-    others = [p for p in (uncertainty, keep_probabilities) if p is not None]
-    wrote = ", ".join(map(str, (mask, *others)))
-    say(f"Wrote {wrote} and {record_path(mask)}. {record.notice}")
+    others = [path for path in (uncertainty, keep_probabilities) if path is not None]
+    show_result(result, picture, mask, measures, others, as_json=as_json)
 
 
 def _forecast(image: Image, model: Path, **options: Any) -> Foresight:
@@ -317,7 +298,6 @@ def run_and_save(
     """
     with progress_bar(image.name) as tell, cancel_on_interrupt() as cancelled:
         # Here, so that the bar is up and Ctrl+C is heard while torch loads.
-        from napari_medurwkv.export import ExportMask, export_mask, format_of_name
         from napari_medurwkv.inference import segment as segment_image
 
         result = segment_image(
@@ -334,74 +314,7 @@ def run_and_save(
             progress=tell,
             cancel=cancelled,
         )
-    entry, ending = format_of_name(mask.name)
-    export_mask(
-        ExportMask(
-            result.labels,
-            result.geometry,
-            result.classes,
-            instances=instances,
-            record=result.record,
-            changed=0,
-        ),
-        [entry.key],
-        mask.with_name(mask.name[: len(mask.name) - len(ending)]),
-        overwrite=overwrite,
-        endings={entry.key: ending},
-        names_beside=False,
-    )
+    save_mask(result, mask, overwrite=overwrite)
     if uncertainty is not None:
         write_uncertainty(uncertainty, result, overwrite=overwrite)
     return result
-
-
-def measure_result(result: Segmentation) -> tuple[ClassMeasure, ...]:
-    """Measure each class of a mask, or all objects together."""
-    from napari_medurwkv.measure import class_measures, object_measure
-
-    if not result.instances:
-        return class_measures(result.labels, result.geometry, result.classes)
-    kind = next(info for info in result.classes if info.value != 0)
-    return (object_measure(result.labels, result.geometry, kind),)
-
-
-def size_text(measure: ClassMeasure) -> str:
-    """Write a size with three or more digits, and with its unit."""
-    digits = ",.0f" if measure.size >= 1000 or measure.unit == "px" else ".3g"
-    return f"{measure.size:{digits}} {measure.unit}"
-
-
-def describe_result(
-    result: Segmentation, image: Image, mask: Path, measures: Sequence[ClassMeasure]
-) -> dict[str, Any]:
-    """Describe a result for programs.
-
-    Parameters
-    ----------
-    result : Segmentation
-        What came out.
-    image : Image
-        What went in.
-    mask : Path
-        Where the mask is.
-    measures : sequence of ClassMeasure
-        From `measure_result`.
-
-    Returns
-    -------
-    dict
-        Holds nothing but what JSON knows.
-    """
-    from napari_medurwkv.provenance import record_path
-
-    return {
-        "mask": str(mask),
-        "record": str(record_path(mask)),
-        "image": image.name,
-        "geometry": image.geometry.describe(),
-        "notes": list(image.notes),
-        "instances": result.instances,
-        "measures": [asdict(entry) for entry in measures],
-        # As it was written: with what the values mean and their digest.
-        "run": json.loads(record_path(mask).read_bytes()),
-    }

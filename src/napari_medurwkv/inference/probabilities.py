@@ -46,7 +46,7 @@ MOST_VALUES = 255
 """With more classes, the most probable one could be rounded to nothing."""
 SUFFIX = ".medurwkv-probabilities"
 _MAGIC = b"napari-medurwkv probabilities 1\n"
-_HEADER = 1 << 16
+_HEADER = 1 << 18
 _SLAB = 64 * 2**20
 _NAME = re.compile(r"(\d+)-[0-9a-f]{32}" + re.escape(SUFFIX))
 
@@ -127,6 +127,8 @@ class Probabilities:
         The file.
     rule : Rule
         How they become a mask.
+    about : dict
+        What else the run wrote down: its "classes" and its "record", as JSON.
 
     Raises
     ------
@@ -138,7 +140,7 @@ class Probabilities:
         self, path: str | Path, run_id: str | None = None, *, temporary: bool = False
     ) -> None:
         self.path = Path(path)
-        self.rule, complete = _read_header(self.path)
+        self.rule, complete, self.about = _read_header(self.path)
         if not complete:
             raise OutputError(
                 f"{self.path.name} was left by a run that did not finish: run again."
@@ -212,7 +214,9 @@ def new_cache_path(folder: Path | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def write_probabilities(path: Path, rule: Rule) -> Iterator[NDArray[np.uint8]]:
+def write_probabilities(
+    path: Path, rule: Rule, about: dict[str, Any] | None = None
+) -> Iterator[NDArray[np.uint8]]:
     """Make a file for probabilities, and vouch for it in the end.
 
     Parameters
@@ -221,6 +225,8 @@ def write_probabilities(path: Path, rule: Rule) -> Iterator[NDArray[np.uint8]]:
         Must not exist.
     rule : Rule
         What will be in it.
+    about : dict, optional
+        What JSON can hold, to be kept in the file; read when the block ends.
 
     Yields
     ------
@@ -248,7 +254,7 @@ def write_probabilities(path: Path, rule: Rule) -> Iterator[NDArray[np.uint8]]:
         )
     try:
         with path.open("xb") as file:
-            file.write(_header(rule, complete=False))
+            file.write(_header(rule, {}, complete=False))
             take_room(file.fileno(), _HEADER, rule.nbytes)
     except FileExistsError:
         raise OutputError(f"{path} exists already; choose another name.") from None
@@ -260,7 +266,7 @@ def write_probabilities(path: Path, rule: Rule) -> Iterator[NDArray[np.uint8]]:
         yield array
         array.flush()  # type: ignore[attr-defined]
         with path.open("r+b") as file:
-            file.write(_header(rule, complete=True))
+            file.write(_header(rule, about or {}, complete=True))
     except BaseException:
         del array
         _unlink(path)
@@ -293,14 +299,15 @@ def _map(path: Path, rule: Rule, mode: Literal["r", "r+"]) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, mode, _HEADER, rule.stored_shape)
 
 
-def _header(rule: Rule, *, complete: bool) -> bytes:
-    text = json.dumps({"complete": complete, **asdict(rule)}).encode()
+def _header(rule: Rule, about: dict[str, Any], *, complete: bool) -> bytes:
+    fields = {"complete": complete, "about": about, **asdict(rule)}
+    text = json.dumps(fields).encode()
     if len(_MAGIC) + len(text) > _HEADER:
         raise ImageError("This model has too many classes to keep probabilities of.")
     return (_MAGIC + text).ljust(_HEADER)
 
 
-def _read_header(path: Path) -> tuple[Rule, bool]:
+def _read_header(path: Path) -> tuple[Rule, bool, dict[str, Any]]:
     damaged = OutputError(
         f"{path.name} holds no probabilities of this program, or is damaged."
     )
@@ -317,6 +324,7 @@ def _read_header(path: Path) -> tuple[Rule, bool]:
     try:
         fields = json.loads(head[len(_MAGIC) :])
         complete = bool(fields.pop("complete"))
+        about = dict(fields.pop("about"))
         fields["shape"] = tuple(fields["shape"])
         fields["box"] = tuple((int(a), int(b)) for a, b in fields["box"])
         fields["values"] = tuple(fields["values"])
@@ -325,7 +333,7 @@ def _read_header(path: Path) -> tuple[Rule, bool]:
         raise damaged from error
     if size != _HEADER + rule.nbytes:
         raise damaged
-    return rule, complete
+    return rule, complete, about
 
 
 def take_room(file: int, offset: int, size: int) -> None:

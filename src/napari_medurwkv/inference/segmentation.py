@@ -173,10 +173,11 @@ def segment(
     describe = _Describing(picture, at_once=choice.device.startswith("cuda"))
     with contextlib.ExitStack() as stack:
         kept, path = None, None
+        about: dict[str, Any] = {}
         if keep_probabilities:
             path = _probabilities_path(keep_probabilities)
             rule = make_rule(run_id, plans[-1], card, shape, instances=instances)
-            kept = stack.enter_context(write_probabilities(path, rule))
+            kept = stack.enter_context(write_probabilities(path, rule, about))
         stack.enter_context(evaluating(loaded.network))
         spread = None
         if tta and doubts is not None:
@@ -198,6 +199,27 @@ def segment(
                 "windows."
             )
         del extras, kept
+        facts = RunFacts(
+            run_id=run_id,
+            input=describe.result(complete=complete),
+            model=loaded,
+            plan=plans[-1],
+            axes=axes,
+            windows=run.windows,
+            choice=choice,
+            predictor=predictor,
+            overlap=chosen_overlap,
+            instances=instances,
+            tta=tta,
+            complete=complete,
+            fraction=run.done / run.windows,
+            started=started,
+            seconds=time.perf_counter() - clock,
+            doubts=run.doubts,
+        )
+        record = make_record(facts)
+        about["classes"] = [info.model_dump(mode="json") for info in card.classes]
+        about["record"] = record.model_dump(mode="json")
     probabilities = None
     if path is not None and not complete:
         path.unlink()  # what is missing would pass for background
@@ -205,24 +227,6 @@ def segment(
         probabilities = Probabilities(
             path, run_id, temporary=keep_probabilities is True
         )
-    facts = RunFacts(
-        run_id=run_id,
-        input=describe.result(complete=complete),
-        model=loaded,
-        plan=plans[-1],
-        axes=axes,
-        windows=run.windows,
-        choice=choice,
-        predictor=predictor,
-        overlap=chosen_overlap,
-        instances=instances,
-        tta=tta,
-        complete=complete,
-        fraction=run.done / run.windows,
-        started=started,
-        seconds=time.perf_counter() - clock,
-        doubts=run.doubts,
-    )
     return Segmentation(
         labels=labels,
         geometry=picture.geometry,
@@ -230,7 +234,7 @@ def segment(
         instances=instances,
         complete=complete,
         fraction=facts.fraction,
-        record=make_record(facts),
+        record=record,
         probabilities=probabilities,
         uncertainty=None
         if doubts is None
