@@ -151,6 +151,9 @@ MAKERS = dict(zip(PEERS, (ours, monai, monai_buffered, nnunet), strict=True))
 
 def run_one(peer: str, case: str, classes: int, mask: Path) -> None:
     """Run one peer on one case; in a process of its own."""
+    from napari_medurwkv.inference.heap import keep_freed_memory
+
+    keep_freed_memory()  # as the engine process does it; here for all peers alike
     torch.set_num_threads(2)
     torch.manual_seed(0)
     shape, patch, channels = CASES[case]

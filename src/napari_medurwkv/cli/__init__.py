@@ -16,10 +16,12 @@ def main() -> None:
     import os
     import sys
 
+    from napari_medurwkv.inference.heap import keep_freed_memory
     from napari_medurwkv.inference.threads import patient_threads
 
     # Before anything loads torch, which reads it once.
     os.environ.update(patient_threads(os.environ))
+    keep_freed_memory()
 
     from napari_medurwkv.cli.app import app
 

@@ -206,11 +206,13 @@ def _begin_worker(turns: Any, workers: int) -> None:
     import os
     import signal
 
+    from napari_medurwkv.inference.heap import keep_freed_memory
     from napari_medurwkv.inference.threads import patient_threads
 
     # Ctrl+C reaches all processes of a terminal; the first one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(patient_threads(os.environ))
+    keep_freed_memory()
     global _DEVICE_TURN
     with turns.get_lock():
         _DEVICE_TURN = turns.value

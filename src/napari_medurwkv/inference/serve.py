@@ -32,6 +32,7 @@ from napari_medurwkv.inference.engine_protocol import (
     write_message,
 )
 from napari_medurwkv.inference.engine_sources import PartQueue, open_levels
+from napari_medurwkv.inference.heap import give_memory_back, keep_freed_memory
 from napari_medurwkv.io.pyramid_mask import PyramidMask
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class Server:
                 # Not swallowed: the client raises it again.
                 answer = {"say": "error", **encode_error(error)}
             self._say({"id": request["id"], **answer})
+            give_memory_back()
 
     def _listen(self) -> None:
         for line in self._requests:
@@ -293,6 +295,7 @@ def main(load: Callable[[], Work] = load_work) -> None:
     """
     requests, replies = take_streams()
     faulthandler.enable()
+    keep_freed_memory()
     # Ctrl+C in the terminal reaches both processes; the client decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Server(requests, replies, Path(sys.argv[-1])).run(load)
