@@ -220,9 +220,11 @@ def work(folder, slices):
     window.until(lambda: not session.autosave.pending, "autosaved", 120)
     np.save(folder / "mask.npy", layer.data)
     np.save(folder / "marks.npy", session.mask.marks)
-    (folder / "checks.json").write_text(
-        json.dumps({"checks": checks, "steps": len(states) + 1, "shape": list(shape)})
-    )
+    run = layer.metadata["medurwkv"]
+    facts = {"checks": checks, "steps": len(states) + 1, "shape": list(shape)}
+    place = {"geometry": run["geometry"], "record": run["record"]}
+    (folder / "checks.json").write_text(json.dumps(facts))
+    (folder / "place.json").write_text(json.dumps(place))
     print("kept", flush=True)
     while True:  # until it is killed, in the middle of painting
         stroke(1)
@@ -245,6 +247,10 @@ def recover(folder):
     same(mask.array, np.load(folder / "mask.npy"), "the recovered mask")
     same(mask.marks, np.load(folder / "marks.npy"), "the recovered marks")
     same(panel.session.layer.data, mask.array, "the recovered layer")
+    place = json.loads((folder / "place.json").read_text())
+    run = json.loads(json.dumps(panel.session.layer.metadata["medurwkv"]))
+    if {key: run[key] for key in place} != place:
+        raise AssertionError("the recovered mask has lost its grid or its run")
     window.until(lambda: panel.session.counted, "counted")
     panel.shut_down()
     print("recovered", flush=True)
@@ -267,7 +273,7 @@ def run(folder, slices):
         raise AssertionError("the session ended before it was to be killed; see above")
     subprocess.run([*command, "--role", "recover"], check=True)
     facts = json.loads((folder / "checks.json").read_text())
-    facts["checks"] += 3
+    facts["checks"] += 4
     return {**facts, "seconds": round(time.monotonic() - begun, 1)}
 
 

@@ -28,6 +28,8 @@ from napari_medurwkv.errors import OutputError
 from napari_medurwkv.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_medurwkv.checkpoints import Model
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.io import Image
@@ -221,6 +223,9 @@ class MaskRecord(_Schema):
     assumed: bool = Field(description="Orientation or spacing was not stated.")
     geometry_approximate: str = Field("", description="Why positions are not exact.")
     labels_sha256: str = Field("", description="See RunRecord.")
+    correction: dict[str, Any] | None = Field(
+        None, description="What was done by hand in the Correct panel."
+    )
     notice: str = RESEARCH_USE
 
     @classmethod
@@ -231,6 +236,7 @@ class MaskRecord(_Schema):
         labels: tuple[LabelRecord, ...],
         instances: bool,
         labels_sha256: str,
+        correction: Mapping[str, Any] | None = None,
     ) -> Self:
         """Describe a mask on its grid."""
         return cls.model_validate(
@@ -244,6 +250,7 @@ class MaskRecord(_Schema):
                 "assumed": geometry.assumed,
                 "geometry_approximate": geometry.approximate,
                 "labels_sha256": labels_sha256,
+                "correction": correction,
             }
         )
 

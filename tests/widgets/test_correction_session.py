@@ -10,9 +10,16 @@ from napari_medurwkv.correction.journal import find_entries
 from napari_medurwkv.correction.scope import Scope
 from napari_medurwkv.correction.tools import Request, work_out
 from napari_medurwkv.errors import CorrectionError
+from napari_medurwkv.geometry import Geometry
 from napari_medurwkv.widgets import autosave
 from napari_medurwkv.widgets.correct_classes import class_rows, rows_as_text
 from napari_medurwkv.widgets.correction_session import CorrectionSession, session_of
+from napari_medurwkv.widgets.layer_image import (
+    find_geometry,
+    in_layer_order,
+    take_snapshot,
+)
+from napari_medurwkv.widgets.recovery import recovered_layer
 
 SHAPE = (6, 20, 24)
 
@@ -31,6 +38,11 @@ def session(layer, tmp_path, qtbot):
     qtbot.waitUntil(lambda: made.counted)
     yield made
     made.close()
+
+
+def layer_geometry(layer):
+    found = find_geometry(take_snapshot(layer))
+    return in_layer_order(found.geometry, found).to_json()
 
 
 def run(session, name, **changes):
@@ -147,6 +159,53 @@ def test_the_summary_says_what_was_done(session, layer):
     assert summary["tools"] == {"Grow": 1}
     assert 0 < summary["share_of_model_kept"] < 1
     assert summary["edited_voxels"] == np.count_nonzero(layer.data != before)
+
+
+def test_the_summary_goes_on_in_a_later_session(session, layer, tmp_path, qtbot):
+    before = layer.data.copy()
+    layer.paint((2, 5, 5), 2)
+    run(session, "grow", values={"mm": 1.0})
+    session.close()
+    assert layer.metadata["medurwkv-correction"]["tools"] == {"Grow": 1}
+    later = CorrectionSession(layer, tmp_path)
+    layer.paint((2, 15, 5), 2)
+    run(later, "grow", values={"mm": 1.0})
+    summary = later.summary()
+    assert summary["tools"] == {"Grow": 2}
+    assert summary["strokes"] == 2
+    labelled = before != 0
+    kept = np.count_nonzero(labelled & (layer.data == before))
+    expected = kept / np.count_nonzero(labelled)
+    assert summary["share_of_model_kept"] == pytest.approx(expected, abs=1e-6)
+    later.close()
+
+
+def test_a_recovered_mask_knows_its_run_and_its_work(session, layer, tmp_path, qtbot):
+    block = {
+        "geometry": layer_geometry(layer),
+        "record": {"model": "x"},
+        "uncertainty": {"slices": [[1.0] * n for n in SHAPE]},
+        "original": object(),  # what JSON cannot hold stays behind
+    }
+    layer.metadata["medurwkv"] = block
+    layer.paint((2, 5, 5), 2)
+    run(session, "grow", values={"mm": 1.0})
+    with qtbot.waitSignal(session.autosave.saved):
+        session.autosave.save()
+    session.close()
+    (entry,) = find_entries(tmp_path)
+    kept = entry.load()
+    again = recovered_layer(kept)
+    run_block = again.metadata["medurwkv"]
+    assert set(run_block) == set(block) - {"original"}
+    assert run_block["record"] == block["record"]
+    geometry = Geometry.from_json(run_block["geometry"])
+    assert geometry.to_json() == block["geometry"]
+    recovered = CorrectionSession(again, tmp_path / "other")
+    recovered.restore(kept)
+    assert recovered.summary()["tools"] == {"Grow": 1}
+    assert recovered.uncertainty(0) == [1.0] * 6
+    recovered.close()
 
 
 def test_a_tool_waits_for_the_stroke_to_end(session, layer):

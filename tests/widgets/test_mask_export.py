@@ -167,3 +167,23 @@ def test_only_the_file_that_was_asked_about_is_replaced(tmp_path):
         write_mask(deep, tmp_path / "m.stl", overwrite=True)
     assert (tmp_path / "m_slices.csv").read_text() == "mine"
     assert not (tmp_path / "m.csv").exists()
+
+
+CORRECTION = {"edited_voxels": 3, "tools": {"Grow": 1}, "share_of_model_kept": 0.9}
+
+
+def test_what_was_done_by_hand_is_in_the_record(segmented, tmp_path):
+    segmented.metadata["medurwkv-correction"] = CORRECTION
+    mask = find_mask(take_snapshot(segmented), [])
+    written = write_mask(mask, tmp_path / "mask.nii.gz", overwrite=False)
+    record = json.loads(written.record.read_text())
+    assert record["parameters"]["correction"] == CORRECTION
+
+
+def test_so_it_is_of_a_mask_that_no_model_made(image, tmp_path):
+    labels = Labels(np.ones(image.data.shape, np.uint8), name="mine")
+    labels.metadata["medurwkv-correction"] = CORRECTION
+    mask = find_mask(take_snapshot(labels), [])
+    written = write_mask(mask, tmp_path / "mine.nii.gz", overwrite=False)
+    record = json.loads(written.record.read_text())
+    assert record["correction"] == CORRECTION

@@ -14,7 +14,7 @@ from napari_medurwkv.io import default_color, smallest_labels
 from napari_medurwkv.io.volume import as_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,6 +71,8 @@ class ExportMask:
         How a model made the mask; None where none did.
     changed : int or None
         Voxels changed by hand since; None where that is not known.
+    correction : mapping or None
+        What was done by hand, for the record; None where nothing is known of it.
     """
 
     labels: NDArray[Any]
@@ -80,6 +82,7 @@ class ExportMask:
     image: NDArray[Any] | None = None
     record: RunRecord | None = None
     changed: int | None = None
+    correction: Mapping[str, Any] | None = None
     _segments: tuple[ClassInfo, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -53,12 +53,15 @@ def record_output(mask: ExportMask, path: Path) -> Output:
             labels=labels,
             instances=mask.instances,
             labels_sha256=digest,
+            correction=mask.correction,
         )
         return text_output(path, record.model_dump_json(indent=2) + "\n")
-    edits = {
+    edits: dict[str, Any] = {
         "edited_by_hand": None if mask.changed is None else mask.changed > 0,
         "changed_voxels": mask.changed,
     }
+    if mask.correction is not None:
+        edits["correction"] = dict(mask.correction)
     run = mask.record.model_copy(
         update={
             "parameters": mask.record.parameters | edits,

@@ -24,6 +24,8 @@ from napari_medurwkv.widgets.layer_classes import (
 )
 from napari_medurwkv.widgets.layer_image import find_geometry, take_snapshot
 from napari_medurwkv.widgets.live_components import LiveComponents
+from napari_medurwkv.widgets.mask_export import CORRECTION_KEY
+from napari_medurwkv.widgets.recovery import what_a_run_left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,7 @@ __all__ = ["CorrectionSession", "session_of"]
 
 _TELL_MS = 250
 _MARKS = "medurwkv-edited"
+_DOUBT = "medurwkv-uncertainty"
 _SESSIONS: dict[Any, CorrectionSession] = {}
 
 
@@ -94,6 +97,7 @@ class CorrectionSession(QObject):
         self.original: Tally | None = None
         self.isolated: int | None = None
         self._begun = time.time()
+        self._earlier: dict[str, Any] = self.layer.metadata.get(CORRECTION_KEY, {})
         self._counting: BackgroundTask | None = None
         self._tools: Counter[str] = Counter()
         self._shown: tuple[Any, ...] = ()
@@ -152,6 +156,7 @@ class CorrectionSession(QObject):
         """Take over what a journal kept beside the labels: marks, classes, review."""
         self.mask.marks[...] = kept.marks
         self.mask.start_classes(kept.classes)
+        self._earlier = dict(kept.details.get("work", {}))
         review = kept.details.get("review")
         if review and int(review["slices"]) == len(self.review):
             self.review = ReviewMarks.from_json(review)
@@ -172,10 +177,8 @@ class CorrectionSession(QObject):
         """Take over what a new result's layer knows of the model's doubt."""
         block = real_layer(layer).metadata.get(METADATA_KEY)
         if isinstance(block, dict) and block.get("uncertainty"):
-            own = self.layer.metadata.get(METADATA_KEY)
-            known = own if isinstance(own, dict) else {}
-            doubt = {"uncertainty": block["uncertainty"]}
-            self.layer.metadata[METADATA_KEY] = {**known, **doubt}
+            # Not into the block of a run, which masks from elsewhere do not have.
+            self.layer.metadata[_DOUBT] = block["uncertainty"]
 
     def saved(self) -> None:
         """Note that the mask has been saved as a file: the journal is not needed."""
@@ -184,22 +187,30 @@ class CorrectionSession(QObject):
     def summary(self) -> dict[str, Any]:
         """Return what the provenance says of the correction."""
         mask = self.mask
-        steps = mask.history.steps[: mask.history.position]
         kept = mask.model_labels.share_kept(mask.array, mask.marks)
         return {
             "edited_voxels": int(np.count_nonzero(mask.marks)),
             "share_of_model_kept": None if kept is None else round(kept, 6),
-            "strokes": sum(step.source == "brush" for step in steps),
-            "tools": dict(sorted(self._tools.items())),
-            "minutes": round((time.time() - self._begun) / 60, 1),
+            **self._work(),
             "review": self.review.to_json(),
+        }
+
+    def _work(self) -> dict[str, Any]:
+        """Return what was done and how long, that of earlier sessions included."""
+        earlier = self._earlier
+        steps = self.mask.history.steps[: self.mask.history.position]
+        strokes = sum(step.source == "brush" for step in steps)
+        tools = self._tools + Counter(earlier.get("tools", {}))
+        minutes = (time.time() - self._begun) / 60 + earlier.get("minutes", 0.0)
+        return {
+            "strokes": strokes + earlier.get("strokes", 0),
+            "tools": dict(sorted(tools.items())),
+            "minutes": round(minutes, 1),
         }
 
     def write_summary(self) -> None:
         """Put the summary where the export looks for it."""
-        block = self.layer.metadata.get(METADATA_KEY)
-        if isinstance(block, dict):
-            block["correction"] = self.summary()
+        self.layer.metadata[CORRECTION_KEY] = self.summary()
 
     def close(self) -> None:
         """Let go of the layer; what was kept by autosave stays."""
@@ -207,6 +218,7 @@ class CorrectionSession(QObject):
             return
         self._open = False
         if self.mask.marks.any():
+            self.write_summary()
             self.layer.metadata[_MARKS] = (self.mask.marks, self.mask.model_labels)
         self._pause.stop()
         if self._counting is not None:
@@ -254,6 +266,8 @@ class CorrectionSession(QObject):
                 if counts is not None
             },
             "picture": picture_of(np.asarray(plane), colors),
+            "run": what_a_run_left(self.layer),
+            "work": self._work(),
             "review": self.review.to_json(),
             "place": _place(state),
         }
@@ -337,7 +351,8 @@ def _uncertainty(
     layer: Labels, shape: tuple[int, ...], axis: int
 ) -> list[float] | None:
     block = layer.metadata.get(METADATA_KEY)
-    kept = block.get("uncertainty") if isinstance(block, dict) else None
+    own = block.get("uncertainty") if isinstance(block, dict) else None
+    kept = layer.metadata.get(_DOUBT, own)
     slices = kept.get("slices") if isinstance(kept, dict) else None
     # Data of another shape is no longer that of the run.
     if not slices or tuple(len(row) for row in slices) != tuple(shape):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.widgets.layer_image import LayerSnapshot
 
 __all__ = [
+    "CORRECTION_KEY",
     "Mask",
     "Written",
     "export_of",
@@ -38,6 +39,9 @@ __all__ = [
     "usual_format",
     "write_mask",
 ]
+
+CORRECTION_KEY = "medurwkv-correction"
+"""Where a labels layer keeps what was done to it by hand."""
 
 _DRAWN_BY = ("affine", "scale", "translate", "rotate", "shear")
 
@@ -184,9 +188,7 @@ def export_of(mask: Mask) -> ExportMask:
         # The packed mask has the layer's own shape, frame axis included.
         changed = original.count_changes(labels.reshape(original.shape))
     run = None if record is None else RunRecord.model_validate(record)
-    if run is not None and block.get("correction"):
-        parameters = run.parameters | {"correction": block["correction"]}
-        run = run.model_copy(update={"parameters": parameters})
+    correction = mask.snapshot.state["metadata"].get(CORRECTION_KEY)
     return ExportMask(
         labels=labels,
         geometry=mask.geometry,
@@ -195,6 +197,7 @@ def export_of(mask: Mask) -> ExportMask:
         image=_grey_values(mask),
         record=run,
         changed=changed,
+        correction=correction,
     )
 
 

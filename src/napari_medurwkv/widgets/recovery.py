@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_medurwkv.correction.journal import Entry, Snapshot, find_entries, tidy
 from napari_medurwkv.errors import OutputError
+from napari_medurwkv.io.foreign import METADATA_KEY
 from napari_medurwkv.widgets.autosave import picture_pixels
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.layer_classes import show_classes
@@ -28,7 +29,19 @@ from napari_medurwkv.widgets.look import WrappedLabel, heading
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RecoveryBanner", "recovered_layer"]
+__all__ = ["RecoveryBanner", "recovered_layer", "what_a_run_left"]
+
+_OF_A_RUN = (
+    "geometry",
+    "frame",
+    "model",
+    "classes",
+    "instances",
+    "record",
+    "complete",
+    "fraction",
+    "uncertainty",
+)
 
 
 class RecoveryBanner(QFrame):
@@ -155,6 +168,18 @@ class RecoveryBanner(QFrame):
             self.picture.setPixmap(QPixmap.fromImage(image).scaledToWidth(72))
 
 
+def what_a_run_left(layer: Labels) -> dict[str, Any]:
+    """Return what a mask knows of its grid and its run, as JSON can hold it.
+
+    The packed mask of the model is not among it: how many voxels differ from it cannot
+    be told after a recovery.
+    """
+    block = layer.metadata.get(METADATA_KEY)
+    if not isinstance(block, dict) or "geometry" not in block:
+        return {}
+    return {key: block[key] for key in _OF_A_RUN if key in block}
+
+
 def recovered_layer(kept: Snapshot) -> Labels:
     """Make a labels layer of what was kept, where it was."""
     place: dict[str, Any] = dict(kept.details.get("place", {}))
@@ -163,5 +188,8 @@ def recovered_layer(kept: Snapshot) -> Labels:
         place = {}
     name = f"{kept.details.get('name', 'mask')} (recovered)"
     layer = Labels(kept.labels, name=name, **place)
+    run = kept.details.get("run")
+    if run:
+        layer.metadata[METADATA_KEY] = dict(run)
     show_classes(layer, kept.classes)
     return layer
