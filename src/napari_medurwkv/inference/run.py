@@ -209,6 +209,7 @@ class Run:
                             self._tell(final)
                 final = writer.finish()
                 # On a GPU, a view that is only added up has not been asked yet.
+                streams.join()
                 refuse_unless(bool(ring.sound))
         except torch.OutOfMemoryError as error:
             raise DeviceError(
