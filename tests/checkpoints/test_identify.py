@@ -263,3 +263,38 @@ def test_two_networks_in_one_file() -> None:
     both = shapes | {f"student.{key}": shape for key, shape in shapes.items()}
     with pytest.raises(CheckpointError, match="two networks"):
         identify(both, "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("vrwkv_tiny", {"embed_dim": 36, "depth": 3, "shift_pixels": 0}),
+        ("vrwkv_tiny", {"embed_dim": 20, "patch_size": 14, "img_size": 70}),
+        ("vrwkv_adapter_tiny", {"embed_dim": 40, "deform_num_heads": 5, "depth": 6}),
+        ("vrwkv_adapter_tiny", {"embed_dim": 36, "interactions": 1, "depth": 3}),
+        ("vrwkv6_tiny", {"embed_dim": 128, "mix_rank": 16, "decay_rank": 8}),
+        ("restore_rwkv", {"dim": 12, "recurrence": 3, "in_channels": 2}),
+        (
+            "rwkv_unet_tiny",
+            {"dims": (12, 20, 28, 36), "depths": (2, 2, 3, 2), "stem_dim": 10},
+        ),
+        (
+            "med_urwkv_nano",
+            {"embed_dim": 48, "bottleneck_dim": 60, "decoder_dims": (40, 28, 20)},
+        ),
+    ],
+)
+def test_sizes_that_nobody_published_are_told_by_their_shapes(
+    name: str, config: dict[str, Any]
+) -> None:
+    shapes = shapes_of(name, **config)
+    found = identify(shapes, "a.pth")
+    assert found.size == "custom"
+    for key, value in config.items():
+        told = found.config[key]
+        assert (tuple(told) if isinstance(told, list) else told) == value
+    rebuilt = blank_network(model_config(found.architecture, **found.config))
+    state = {k: tuple(v.shape) for k, v in rebuilt.state_dict().items()}
+    assert {k: state[k] for k in found.keys.values()} == {
+        own: shapes[key] for key, own in found.keys.items()
+    }

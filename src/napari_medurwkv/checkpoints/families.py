@@ -65,7 +65,8 @@ def _trunk(shapes: Shapes) -> dict[str, Any]:
         "layer_scale": 1.0 if scaled else None,
         "key_norm": normed,
         "hidden_rate": max(1, hidden // dim),
-        "shift_pixels": 1,
+        # How far tokens are shifted is not to be seen; whether they are, is.
+        "shift_pixels": int(shapes.number_with("layers.", ".spatial_mix_") >= depth),
     }
 
 
