@@ -163,6 +163,33 @@ def test_commands_find_the_panel(window, panel, qtbot):
     assert "napari" not in correct_commands.copy_numbers.__doc__
 
 
+@pytest.mark.parametrize(
+    "name", ["copy_csv", "apply_tool", "put_away_tool", "isolate_class", "color_class"]
+)
+def test_what_buttons_do_is_a_command_too(name):
+    manifest = PluginManifest.from_file(
+        napari_medurwkv.__file__.replace("__init__.py", "napari.yaml")
+    )
+    names = {str(c.python_name) for c in manifest.contributions.commands}
+    assert f"napari_medurwkv.widgets.correct_commands:{name}" in names
+    assert callable(getattr(correct_commands, name))
+
+
+def test_a_tool_is_applied_by_commands_alone(window, panel, qtbot):
+    window.dims.set_point(0, 4)
+    correct_commands.fill_holes()
+    settle(panel, qtbot)
+    correct_commands.apply_tool()
+    assert (panel.session.layer.data[4, 20:22, 20:22] == 1).all()
+    correct_commands.isolate_class()
+    assert panel.session.isolated == panel.session.layer.selected_label
+    correct_commands.isolate_class()
+    assert panel.session.isolated is None
+    correct_commands.smooth()
+    correct_commands.put_away_tool()
+    assert panel.tools.tool is None
+
+
 class GapProbe:
     """The longest time in which the event loop did not turn."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_medurwkv.correction.catalogue import TOOLS
 from napari_medurwkv.correction.journal import find_entries
@@ -506,3 +508,53 @@ def test_all_classes_of_an_ordinary_mask_are_in_sight(panel, layer):
     assert table.rowCount() == 6
     below = table.rowViewportPosition(5) + table.rowHeight(5)
     assert below <= table.maximumViewportSize().height()
+
+
+def test_a_class_is_gone_to_along_any_axis(panel, layer, viewer, qtbot):
+    for axis, order in ((1, (1, 0, 2)), (2, (2, 0, 1)), (0, (0, 1, 2))):
+        viewer.dims.order = order
+        viewer.dims.set_point(axis, 0)
+        panel.classes.chosen.emit(2)
+        held = np.flatnonzero(
+            (layer.data == 2).any(axis=tuple(a for a in range(3) if a != axis))
+        )
+        qtbot.waitUntil(lambda held=held: panel.navigator.index in held)
+
+
+def test_classes_and_steps_are_reached_by_keys(panel, layer, viewer, qtbot):
+    table = panel.classes
+    viewer.dims.set_point(0, 0)
+    table.setCurrentCell(1, 2)
+    qtbot.keyClick(table, Qt.Key.Key_Return)
+    assert layer.selected_label == 2
+    assert panel.navigator.index in (1, 2, 3, 4)
+    table.setCurrentCell(1, 1)
+    qtbot.keyClick(table, Qt.Key.Key_Space)
+    assert panel.session.mask.locked == {2}
+    layer.undo()
+    table.setCurrentCell(0, 2)
+    assert table.editTriggers() & table.EditTrigger.EditKeyPressed
+    before = layer.data.copy()
+    layer.paint((0, 5, 5), 1)
+    qtbot.waitUntil(lambda: panel.history.list.count() == 2)
+    panel.history.list.itemActivated.emit(panel.history.list.item(0))
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_a_checked_slice_can_be_unchecked(panel, layer, viewer):
+    viewer.dims.set_point(0, 0)
+    press(layer, "K")
+    assert panel.session.review[0] == "checked"
+    press(layer, "K")
+    assert panel.session.review[0] == "unseen"
+    panel.session.review.correct(0, 1)
+    press(layer, "K")
+    assert panel.session.review[0] == "corrected"
+
+
+def test_numbers_are_copied_as_csv(panel):
+    panel.class_buttons.csv.click()
+    header, *rows = QApplication.clipboard().text().splitlines()
+    assert header.startswith("label,name,size (mL),voxels,change,islands")
+    assert len(rows) == 2
+    assert rows[0].split(",")[:2] == ["1", "label 1"]

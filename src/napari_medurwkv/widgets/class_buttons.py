@@ -32,6 +32,8 @@ class ClassButtons(QWidget):
         self.color.setToolTip("Change the colour of the chosen class")
         self.copy = QPushButton("Copy")
         self.copy.setToolTip("Copy the numbers as a table")
+        self.csv = QPushButton("CSV")
+        self.csv.setToolTip("Copy the numbers as comma-separated values")
         self.isolate = QPushButton("Isolate")
         self.isolate.setToolTip("Show the chosen class only")
         self.isolate.setCheckable(True)
@@ -43,7 +45,7 @@ class ClassButtons(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         row, below = QHBoxLayout(), QHBoxLayout()
-        for part in (self.add, self.color, self.copy, self.isolate):
+        for part in (self.add, self.color, self.copy, self.csv, self.isolate):
             row.addWidget(part, 1)
         below.addWidget(QLabel("Opacity"))
         below.addWidget(self.opacity, 1)

@@ -22,6 +22,7 @@ from napari_medurwkv.widgets.class_table import format_size
 from napari_medurwkv.widgets.look import swatch
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QKeyEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_medurwkv.correction.classes import LabelClass
@@ -164,7 +165,8 @@ class CorrectClasses(QTableWidget):
         self.setShowGrid(False)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        trigger = QAbstractItemView.EditTrigger
+        self.setEditTriggers(trigger.DoubleClicked | trigger.EditKeyPressed)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Interactive)
@@ -180,8 +182,8 @@ class CorrectClasses(QTableWidget):
         self.itemChanged.connect(self._on_item)
         self.cellClicked.connect(self._on_click)
         self.setToolTip(
-            "Click a class to choose it and to go to it; double-click its name to "
-            "change it"
+            "Click a class, or press Enter, to choose it and to go to it; double-click "
+            "its name, or press F2, to change it"
         )
 
     @property
@@ -307,6 +309,16 @@ class CorrectClasses(QTableWidget):
         elif item.column() == 2 and item.text().strip():
             self.rename(info.value, item.text().strip())
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Let Enter do what a click does."""
+        enter = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        editing = self.state() == QAbstractItemView.State.EditingState
+        if event.key() in enter and not editing:
+            self._on_click(self.currentRow(), 2)
+            event.accept()
+            return
+        super().keyPressEvent(event)
+
     def _on_click(self, row: int, column: int) -> None:
-        if column >= 2 and row < len(self._rows):
+        if column >= 2 and 0 <= row < len(self._rows):
             self.chosen.emit(self._rows[row].info.value)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_class",
+    "apply_tool",
+    "color_class",
+    "copy_csv",
     "copy_numbers",
     "correct_panel",
     "cut",
@@ -26,6 +29,7 @@ __all__ = [
     "hollow",
     "interpolate",
     "invert",
+    "isolate_class",
     "keep_largest",
     "keep_picked",
     "lock_class",
@@ -34,6 +38,7 @@ __all__ = [
     "merge",
     "next_slice",
     "previous_slice",
+    "put_away_tool",
     "range_brush",
     "redo",
     "remove_small",
@@ -146,3 +151,28 @@ def add_class() -> None:
 def copy_numbers() -> None:
     """Copy the numbers of all classes as a table."""
     correct_panel().copy_numbers()
+
+
+def copy_csv() -> None:
+    """Copy the numbers of all classes as comma-separated values."""
+    correct_panel().copy_numbers(",")
+
+
+def apply_tool() -> None:
+    """Put what the tool shows into the mask."""
+    correct_panel().tools.apply()
+
+
+def put_away_tool() -> None:
+    """Put the tool away; the mask stays as it is."""
+    correct_panel().tools.cancel()
+
+
+def isolate_class() -> None:
+    """Show the chosen class only, or all again."""
+    correct_panel().class_buttons.isolate.toggle()
+
+
+def color_class() -> None:
+    """Ask for a colour for the chosen class."""
+    correct_panel().classes.ask_color()

@@ -108,6 +108,7 @@ class CorrectPanel(QWidget):
         buttons.add.clicked.connect(self.add_class)
         buttons.color.clicked.connect(self.classes.ask_color)
         buttons.copy.clicked.connect(lambda: self.copy_numbers())
+        buttons.csv.clicked.connect(lambda: self.copy_numbers(","))
         buttons.isolate.toggled.connect(self.isolate)
         self.history.chosen.connect(self._on_step_chosen)
         self.recovery.recovered.connect(self._on_recovered)
@@ -393,12 +394,7 @@ class CorrectPanel(QWidget):
         session.layer.selected_label = value
         if self.class_buttons.isolate.isChecked():
             session.isolate(value)
-        counts = session.mask.counts
-        if counts is None or session.mask.array.ndim == 2 or self.navigator.axis != 0:
-            return
-        planes = counts.planes(value)
-        if len(planes) and self.navigator.index not in planes:
-            self.navigator.go_to(int(planes[len(planes) // 2]), 0)
+        self.navigator.go_to_class(value)
 
     def _on_step_chosen(self, position: int) -> None:
         session = self.session

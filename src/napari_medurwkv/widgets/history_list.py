@@ -25,7 +25,9 @@ class HistoryList(QWidget):
         super().__init__(parent)
         self.list = QListWidget()
         self.list.setMinimumHeight(90)
-        self.list.setToolTip("Click a step to go back, or forward, to it")
+        self.list.setToolTip(
+            "Click a step, or press Enter, to go back, or forward, to it"
+        )
         self._size = QLabel()
         self._shown: tuple[object, ...] = ()
         layout = QVBoxLayout(self)
@@ -33,6 +35,7 @@ class HistoryList(QWidget):
         layout.addWidget(self.list)
         layout.addWidget(self._size)
         self.list.itemClicked.connect(self._on_click)
+        self.list.itemActivated.connect(self._on_click)  # by Enter
 
     @property
     def size_text(self) -> str:

@@ -53,7 +53,9 @@ class SliceNavigator(QWidget):
         self.back.setToolTip("Previous slice of this kind (,)")
         self.forth.setToolTip("Next slice of this kind (.)")
         self.check = QPushButton("Checked")
-        self.check.setToolTip("Note that this slice has been looked at (K)")
+        self.check.setToolTip(
+            "Note that this slice has been looked at (K); once more: that it has not"
+        )
         self.state = QLabel()
         for button in (self.back, self.forth):
             button.setMaximumWidth(34)
@@ -163,6 +165,31 @@ class SliceNavigator(QWidget):
         count = len(ranked)
         self.told.emit(f"Slice {found}: number {place} of {count} by uncertainty.")
 
+    def go_to_class(self, value: int) -> None:
+        """Go to the middle of a class, unless it is on the slice on screen."""
+        session = self._session
+        if session is None or self._task is not None or session.mask.array.ndim == 2:
+            return
+        axis, array, counts = self.axis, session.mask.array, session.mask.counts
+
+        def search() -> NDArray[Any]:
+            if axis == 0 and counts is not None:
+                return counts.planes(value)
+            return slices_with_label(array, axis, value)
+
+        def done(outcome: Outcome[Any]) -> None:
+            self._task = None
+            if outcome.error is not None:
+                raise outcome.error
+            planes = outcome.value
+            if len(planes) and self.index not in planes:
+                self.go_to(int(planes[len(planes) // 2]), axis)
+
+        if axis == 0 and counts is not None:
+            done(Outcome(value=search()))
+        else:
+            self._task = in_background(search, done)
+
     def go_to(self, index: int, axis: int | None = None) -> None:
         """Show a slice."""
         session = self._session
@@ -177,14 +204,21 @@ class SliceNavigator(QWidget):
         self.show_state()
 
     def mark(self) -> None:
-        """Note that the slice on screen has been looked at."""
+        """Note that the slice on screen has been looked at; once more: that it has not.
+
+        One that was corrected stays corrected.
+        """
         session = self._session
         if session is None:
             return
         if self.axis != session.review.axis:
             self.told.emit("Review marks belong to the slices of the first axis.")
             return
-        session.review.check(self.index)
+        review, index = session.review, self.index
+        if review[index] == "checked":
+            review.forget(index)
+        else:
+            review.check(index)
         self.show_state()
 
     def show_state(self) -> None:
