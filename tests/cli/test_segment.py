@@ -392,3 +392,34 @@ def test_compiling_that_fails_is_said(
     answer = medurwkv("segment", picture, tmp_path / "mask.png", "--compile")
     said = " ".join(answer.stderr.split())
     assert "could not be compiled (no compiler here): went on" in said
+
+
+def test_ctrl_c_keeps_the_frames_that_are_finished(
+    medurwkv, embedded, film, tmp_path, monkeypatch
+):
+    from napari_medurwkv.cli import frames
+
+    asked = []
+
+    @contextmanager
+    def interrupted():
+        def cancelled():
+            asked.append(None)
+            # Each frame is one window, asked about before it and after it.
+            return len(asked) > 4
+
+        yield cancelled
+
+    monkeypatch.setattr(frames, "cancel_on_interrupt", interrupted)
+    mask = tmp_path / "masks.nii.gz"
+    said = ("--axes", "TCYX", "--channels", "0", "--device", "cpu", "--frame", "all")
+    answer = medurwkv("segment", film[0], mask, *said, code=130)
+    assert "of 3 frames are kept" in answer.stderr
+    record = RunRecord.model_validate_json((tmp_path / "masks.json").read_text())
+    assert not record.complete
+    finished = record.parameters["finished_frames"]
+    assert 0 < finished < 3
+    labels = np.asarray(nib.load(mask).dataobj)
+    assert labels.shape[-1] == 3
+    assert labels[..., 0].any()
+    assert not labels[..., finished:].any()
