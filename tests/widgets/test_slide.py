@@ -41,6 +41,9 @@ def test_a_slide_becomes_a_lazy_mask(viewer, panel, slide, engine, segment, mask
     np.testing.assert_array_equal(np.asarray(mask.data[0]), expected)
     np.testing.assert_array_equal(np.asarray(mask.data[1]), expected[::4, ::4])
     np.testing.assert_allclose(mask.scale, (0.5, 0.5))
+    # And that is what is drawn, not what was there before the run.
+    step = 4**mask.data_level
+    np.testing.assert_array_equal(mask._slice.image.raw, expected[::step, ::step])
     block = mask.metadata["medurwkv"]
     assert block["complete"]
     assert block["original"] is None

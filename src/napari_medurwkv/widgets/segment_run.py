@@ -295,7 +295,11 @@ class SegmentRun(QObject):
 
     def _refresh(self, *, thumbnail: bool = False) -> None:
         begun = time.monotonic()
-        self.layer.refresh(extent=False, highlight=False, thumbnail=thumbnail)
+        if self._on_disk:
+            # napari keeps what it has read of a pyramid until it is given another.
+            self.layer.data = list(self._data.levels)
+        else:
+            self.layer.refresh(extent=False, highlight=False, thumbnail=thumbnail)
         self._refreshed = time.monotonic()
         self._cost = self._refreshed - begun
 
