@@ -409,6 +409,36 @@ def test_a_sidecar_of_another_size_is_told_without_loading(tmp_path: Path) -> No
         examine_closely(path)
 
 
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        ("upernet", {"depth": 4096}),
+        ("upernet", {"depth": 4096, "interactions": 4096}),
+        ("upernet", {"extra_extractors": 4096}),
+        ("rwkv_unet", {"depths": [4096] * 4}),
+        ("restore_rwkv", {"refinement": 4096}),
+        ("med_urwkv", {"decoder_depths": [4096] * 3}),
+    ],
+)
+def test_a_card_of_thousands_of_blocks_is_not_built(
+    tmp_path: Path, family: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = saved(tmp_path, family)
+    card = examine(path).card
+    assert card is not None
+    write_sidecar(
+        path, Sidecar(card=card.model_copy(update={"config": card.config | change}))
+    )
+
+    def refuse(config: Any) -> Any:
+        raise AssertionError("built")
+
+    monkeypatch.setattr("napari_medurwkv.checkpoints.fit.blank_network", refuse)
+    for look in (load_model, examine_closely):
+        with pytest.raises(CheckpointError, match=r"of \d{4,} parts, and the file has"):
+            look(path)
+
+
 def test_a_window_without_a_side_is_refused(tmp_path: Path) -> None:
     path, _ = saved(tmp_path, "rwkv_unet")
     with pytest.raises(CheckpointError, match="greater than or equal to 1"):

@@ -97,14 +97,46 @@ def network_config(card: ModelCard, name: str) -> NetworkConfig:
     return config
 
 
-def build_network(config: NetworkConfig, name: str) -> nn.Module:
+# Values of configurations that count parts of a network, each with tensors of its own.
+_COUNTS = (
+    *("depth", "depths", "bottleneck_depth", "decoder_depths"),
+    *("refinement", "interactions", "extra_extractors"),
+)
+
+# So many are built in no time, and then what is missing can be named.
+_FEW = 100
+
+
+def build_network(
+    config: NetworkConfig, name: str, *, stored: int | None = None
+) -> nn.Module:
     """Build a network that has shapes, takes no memory and has no values.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Of the network.
+    name : str
+        Of the checkpoint, for messages.
+    stored : int, optional
+        How many tensors the file has. A network of more parts than that is not built:
+        thousands of them would take minutes.
 
     Raises
     ------
     CheckpointError
-        The sizes in the configuration contradict each other.
+        The sizes in the configuration contradict each other, or the file.
     """
+    parts = sum(
+        sum(value) if isinstance(value, list | tuple) else value
+        for key, value in config.to_dict().items()
+        if key in _COUNTS
+    )
+    if stored is not None and parts > max(stored, _FEW):
+        raise CheckpointError(
+            f"The card of {name} cannot be used: it describes a network of {parts} "
+            f"parts, and the file has {stored} tensors."
+        )
     try:
         return blank_network(config)
     except (ValueError, ArithmeticError, RuntimeError) as error:

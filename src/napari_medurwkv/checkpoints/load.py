@@ -167,7 +167,7 @@ def _own_network(
     from napari_medurwkv.checkpoints.weights import map_runs
 
     config = network_config(card, path.name)
-    network = build_network(config, path.name)
+    network = build_network(config, path.name, stored=len(header.tensors))
     # Shapes first: a file of the wrong shapes, however large, is never read.
     check_tensors(
         tensor_infos(network.state_dict()),
@@ -266,7 +266,7 @@ def _placed(
         config = network_config(card, name)
     else:
         config = model_config(identity.architecture, **identity.config)
-    network = build_network(config, name)
+    network = build_network(config, name, stored=len(weights.tensors))
     state = network.state_dict()
     derived = {key: state[key] for key in state if key.endswith(_DERIVED)}
     kept = {
