@@ -298,3 +298,11 @@ def test_sizes_that_nobody_published_are_told_by_their_shapes(
     assert {k: state[k] for k in found.keys.values()} == {
         own: shapes[key] for key, own in found.keys.items()
     }
+
+
+@pytest.mark.parametrize("before", ["layers.", "interactions."])
+def test_more_blocks_than_any_network_has(before: str) -> None:
+    shapes = shapes_of("vrwkv_adapter_tiny")
+    shapes |= {f"{before}{n}.x{i}": (1,) for n in range(600) for i in range(40)}
+    with pytest.raises(CheckpointError, match=rf"has 600 parts '{before}', more than"):
+        identify(shapes, "a.pth")

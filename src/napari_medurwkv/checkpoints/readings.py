@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "Shapes", "finished", "ratio"]
 
 _LARGEST = 4096
+_MOST_PARTS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Shapes:
 
         All of their keys count, so that one that is missing makes no part disappear and
         one too many makes none appear: a part has a third of the largest one's keys.
+
+        Raises
+        ------
+        CheckpointError
+            There are more than any network has.
         """
         parts: dict[str, int] = {}
         for key in self.found:
@@ -59,9 +65,15 @@ class Shapes:
                 number = key[len(before) :].partition(".")[0]
                 parts[number] = parts.get(number, 0) + 1
         most = max(parts.values(), default=0)
-        return sum(
+        count = sum(
             number.isdecimal() and 3 * keys >= most for number, keys in parts.items()
         )
+        if count > _MOST_PARTS:
+            raise CheckpointError(
+                f"{self.name} cannot be used: it has {count} parts "
+                f"{quoted(self.before + before)}, more than any network of its family."
+            )
+        return count
 
     def number_with(self, before: str, *parts: str) -> int:
         """Count the keys behind a beginning that have any of some parts."""
