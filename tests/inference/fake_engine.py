@@ -12,11 +12,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
+
 from napari_medurwkv.checkpoints import ClassInfo
 from napari_medurwkv.errors import CancelledError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation, serve
 from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.inference.probabilities import Rule, write_probabilities
+from napari_medurwkv.inference.result import SliceFeatures
 from napari_medurwkv.provenance import InputRecord, RunRecord, SoftwareRecord
 
 RUN_ID = "a" * 32
@@ -141,12 +144,23 @@ def foresee(image, model, *, device, overlap, instances, region, tta, views, can
     return Foresight(size, 2.0, 10, 0, device, 5, problem)
 
 
+def features(picture, model, *, spacing, rgb, device, cancel):
+    misbehave(model)
+    while model == "slow" and not cancel():
+        time.sleep(0.01)
+    if cancel():
+        raise CancelledError("The features were cancelled.")
+    grey = picture.mean(-1) if rgb else picture
+    maps = np.stack([grey, grey * (1 if spacing is None else spacing[0])])
+    return SliceFeatures(maps.astype(np.float16), maps.astype(np.float16), (0, 1))
+
+
 def load():
     """Take a while, as importing torch does."""
     if os.environ.get("FAKE_ENGINE_BROKEN"):
         import nothing_of_this_name  # noqa: F401
     time.sleep(float(os.environ.get("FAKE_ENGINE_START", "0")))
-    return serve.Work(segment, lambda name: Path(name).stem, devices, foresee)
+    return serve.Work(segment, lambda name: Path(name).stem, devices, foresee, features)
 
 
 if __name__ == "__main__":

@@ -741,3 +741,23 @@ def test_a_mask_on_the_disk_is_filled_by_the_engine(real, tiny_checkpoint, tmp_p
     assert expected.any()
     np.testing.assert_array_equal(mask[:], expected)
     assert regions
+
+
+def test_features_cross_the_border(client):
+    picture = np.random.default_rng(0).random((20, 30)).astype(np.float32)
+    found = client.features(picture, "fine", spacing=(2.0, 1.0), device="cpu")
+    assert found.maps.shape == (2, 20, 30) and found.values == (0, 1)
+    np.testing.assert_allclose(found.maps[1], 2 * picture, atol=2e-3)
+    colours = np.zeros((20, 30, 3), np.uint8)
+    assert client.features(colours, "fine", rgb=True).odds.shape == (2, 20, 30)
+    with pytest.raises(ImageError):
+        client.features(picture, "refuses")
+    left = [path.name for path in client._host.folder.iterdir()]
+    assert not [name for name in left if name.endswith(".npy")]
+
+
+def test_the_real_engine_gives_features(real, tiny_checkpoint):
+    picture = np.random.default_rng(0).random((40, 50)).astype(np.float32)
+    found = real.features(picture, tiny_checkpoint, device="cpu")
+    assert found.maps.shape[1:] == (40, 50)
+    assert found.odds.shape == (len(found.values), 40, 50)

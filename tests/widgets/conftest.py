@@ -39,6 +39,7 @@ from napari_medurwkv.inference.probabilities import (
     new_cache_path,
     write_probabilities,
 )
+from napari_medurwkv.inference.result import SliceFeatures
 from napari_medurwkv.inference.uncertainty import Uncertainty
 from napari_medurwkv.provenance import (
     InputRecord,
@@ -126,6 +127,14 @@ class FakeEngine:
         if self.foresight is None:
             raise ImageError("There is no such image.")
         return self.foresight
+
+    def features(self, picture, model, *, spacing=None, rgb=False, device="auto"):
+        self.questions.append((picture.shape, model, spacing, rgb))
+        if self.error is not None:
+            raise self.error
+        grey = picture.mean(-1) if rgb else picture
+        maps = np.stack([grey, grey > grey.mean()]).astype(np.float16)
+        return SliceFeatures(maps, np.stack([-maps[1], maps[1]]), (0, 1))
 
     def cancel(self, *, keep_partial=True):
         if not self.idle.is_set() and self._cancel is None:

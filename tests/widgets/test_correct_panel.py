@@ -30,11 +30,12 @@ def layer(viewer):
 
 
 @pytest.fixture
-def make(viewer, tmp_path, qtbot):
+def make(viewer, tmp_path, qtbot, engine):
     panels = []
 
     def make_panel():
         panel = CorrectPanel(viewer, tmp_path)
+        panel.tools.learned.engine = engine
         panels.append(panel)
         qtbot.addWidget(panel)
         panel.start()

@@ -142,6 +142,18 @@ TOOLS: tuple[Tool, ...] = (
         needs=("image", "scribbles"),
     ),
     Tool(
+        "fix_scribbles",
+        "Fix by strokes",
+        "Stroke what is wrong with the class that is right: what is like it follows",
+        runs.fix_scribbles,
+        "Shift-A",
+        (
+            Parameter("reach", "Reach of a stroke", 8.0, 1, 200, suffix=" pixels"),
+            Parameter("everywhere", "Learn for the whole slice", True),
+        ),
+        needs=("image", "scribbles"),
+    ),
+    Tool(
         "logical",
         "Combine",
         "Change the chosen class by another layer, or by another class of this mask",

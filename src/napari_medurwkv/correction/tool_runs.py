@@ -19,6 +19,7 @@ from napari_medurwkv.correction.islands import (
 from napari_medurwkv.correction.logical import combine
 from napari_medurwkv.correction.margin import grow, hollow, shrink
 from napari_medurwkv.correction.relabel import merge_classes, swap_classes
+from napari_medurwkv.correction.scribble_fix import fix_by_scribbles
 from napari_medurwkv.correction.scribble_grow import grow_from_scribbles
 from napari_medurwkv.correction.smooth import smooth
 from napari_medurwkv.correction.split import split_at_waists, split_by_line
@@ -130,6 +131,50 @@ def grow_scribbles(
         edges_mm=float(ask.value("edges_mm")),
         watch=watch,
     )
+
+
+def fix_scribbles(
+    labels: NDArray[Any], block: Block, ask: Request, watch: Watch
+) -> NDArray[Any]:
+    """Run `fix_by_scribbles` on each slice that has strokes."""
+    image, scribbles = block.of(ask.image), block.of(ask.scribbles)
+    flat = labels.ndim == 2
+    axis = ask.axis
+    if flat:
+        drawn = [0]
+        labels, image, scribbles = labels[None], image[None], scribbles[None]
+        axis = 0
+    else:
+        others = tuple(i for i in range(3) if i != axis)
+        drawn = np.flatnonzero((scribbles >= 0).any(axis=others)).tolist()
+        if not drawn:
+            raise CorrectionError("Draw some strokes first.")
+    after = labels.copy()
+    spacing = block.spacing
+    if not flat:
+        spacing = tuple(s for i, s in enumerate(block.spacing) if i != axis)
+    for k in drawn:
+        box, across = list(block.box), block.axis
+        if not flat:
+            start = block.box[axis].start + k
+            box[axis], across = slice(start, start + 1), axis
+        maps, odds = None, None
+        if ask.features is not None:
+            maps, odds = ask.features(tuple(box), across)
+        watch.at(0.0)
+        index: tuple[slice | int, ...] = (*[slice(None)] * axis, k)
+        after[index] = fix_by_scribbles(
+            labels[index],
+            spacing,
+            image=image[index],
+            scribbles=scribbles[index],
+            features=maps,
+            odds=odds,
+            reach=float(ask.value("reach")),
+            everywhere=bool(ask.value("everywhere")),
+            watch=watch,
+        )
+    return after[0] if flat else after
 
 
 def combine_with(

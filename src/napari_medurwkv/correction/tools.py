@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_medurwkv.correction.boxes import Box
     from napari_medurwkv.correction.mask import EditableMask, Prepared
 
 __all__ = ["Need", "Parameter", "Request", "Tool", "work_out"]
@@ -23,6 +24,11 @@ __all__ = ["Need", "Parameter", "Request", "Tool", "work_out"]
 Need = Literal["image", "point", "line", "polygon", "scribbles", "layer"]
 """What a tool wants beside numbers: the image; a picked voxel; a drawn line or polygon;
 strokes; another mask of the same shape."""
+
+
+FeaturesOf: TypeAlias = (
+    "Callable[[Box, int | None], tuple[NDArray[Any], Mapping[int, NDArray[Any]]]]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,9 @@ class Request:
         Corners of a line or polygon, as indices into the whole mask.
     image, scribbles, other : array-like or None
         Of the mask's shape.
+    features : callable or None
+        Gets the box of one slice and its axis (None for a picture); gives a network's
+        features (features, Y, X) and log odds (Y, X) by mask value. None for none.
     """
 
     tool: Tool
@@ -153,6 +162,7 @@ class Request:
     image: Any = None
     scribbles: Any = None
     other: Any = None
+    features: FeaturesOf | None = None
 
     def value(self, name: str) -> Any:
         """Return a parameter's value."""

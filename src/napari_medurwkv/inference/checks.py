@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.checkpoints import ModelCard
     from napari_medurwkv.io import Image
 
-__all__ = ["check_image", "check_out"]
+__all__ = ["check_channels", "check_image", "check_out"]
 
 
 def check_image(image: Image, card: ModelCard) -> None:
@@ -50,10 +50,17 @@ def check_image(image: Image, card: ModelCard) -> None:
             f"{card.name} segments 3D volumes and this image is 2D; "
             + _choose(lambda c: c.dimensions == 2)
         )
-    _check_channels(image, card)
+    check_channels(image, card)
 
 
-def _check_channels(image: Image, card: ModelCard) -> None:
+def check_channels(image: Image, card: ModelCard) -> None:
+    """Refuse an image whose channels are not those of the model.
+
+    Raises
+    ------
+    ImageError
+        With the sentence that says what to do.
+    """
     wanted = len(card.channels)
     count = int(image.array.shape[-1]) if image.rgb else 1
     if image.rgb and count != 3 and count != wanted:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import CancelledError, GeometryError, MedurwkvError
+from napari_medurwkv.inference.engine_arrays import write_image
 from napari_medurwkv.inference.engine_child import (
     EngineEndedError,
     EngineProcess,
@@ -31,8 +32,10 @@ from napari_medurwkv.inference.engine_protocol import (
 )
 from napari_medurwkv.inference.engine_requests import (
     DeviceReport,
+    features_request,
     foresee_request,
     segment_request,
+    take_features,
     take_result,
 )
 from napari_medurwkv.inference.engine_run import (
@@ -53,7 +56,11 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from napari_medurwkv.geometry import Geometry
-    from napari_medurwkv.inference.result import Progress, Segmentation
+    from napari_medurwkv.inference.result import (
+        Progress,
+        Segmentation,
+        SliceFeatures,
+    )
     from napari_medurwkv.io import Image
 
 __all__ = ["DeviceReport", "EngineClient"]
@@ -167,6 +174,46 @@ class EngineClient:
             further=further,
         )
         return Foresight(**self._ask(request)["foresight"])
+
+    def features(
+        self,
+        picture: NDArray[Any],
+        model: str | Path,
+        *,
+        spacing: Sequence[float] | None = None,
+        rgb: bool = False,
+        device: str = "auto",
+    ) -> SliceFeatures:
+        """Ask what a network has to say of each pixel of a slice; blocks.
+
+        Parameters
+        ----------
+        picture, spacing, rgb
+            As for `napari_medurwkv.inference.features.slice_features`.
+        model, device
+            As for `segment`.
+
+        Raises
+        ------
+        CancelledError
+            If a run was asked for meanwhile.
+        EngineError
+            If a run is under way, or the engine cannot start.
+        MedurwkvError
+            Whatever `slice_features` raises.
+        """
+        with self._lock:
+            self._refuse_second()
+            self._living_child()
+            folder = self._host.folder
+        if folder is None:
+            raise EngineError(CLOSED)
+        with exchanged_files(folder, next(self._numbers)) as paths:
+            write_image(paths[0], picture, bool)  # never stopped
+            request = features_request(
+                paths, model, spacing=spacing, rgb=rgb, device=device
+            )
+            return take_features(self._ask(request), paths)
 
     def _ask(self, request: Message) -> Message:
         """Put a question to the child between two runs."""

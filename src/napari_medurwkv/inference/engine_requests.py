@@ -6,18 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_medurwkv.inference.engine_protocol import Message, encode_region
-from napari_medurwkv.inference.result import Segmentation
+from napari_medurwkv.inference.result import Segmentation, SliceFeatures
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.inference.further import Further
     from napari_medurwkv.io import Image
 
-__all__ = ["DeviceReport", "foresee_request", "segment_request", "take_result"]
+__all__ = [
+    "DeviceReport",
+    "features_request",
+    "foresee_request",
+    "segment_request",
+    "take_features",
+    "take_result",
+]
 
 Region = tuple[slice, ...]
 
@@ -120,6 +130,42 @@ def foresee_request(
         "tta": further.tta,
         "views": further.views,
     }
+
+
+def features_request(
+    paths: tuple[Path, Path, Path],
+    model: str | Path,
+    *,
+    spacing: Sequence[float] | None,
+    rgb: bool,
+    device: str,
+) -> Message:
+    """Ask for the features of a slice.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        Where the picture lies, and where features and log odds shall lie.
+    model, spacing, rgb, device
+        As for `EngineClient.features`.
+    """
+    picture, maps, odds = (str(path) for path in paths)
+    return {
+        "do": "features",
+        "picture": picture,
+        "maps": maps,
+        "odds": odds,
+        "model": _absolute(model),
+        "spacing": spacing and [float(s) for s in spacing],
+        "rgb": rgb,
+        "device": device,
+    }
+
+
+def take_features(answer: Message, paths: tuple[Path, Path, Path]) -> SliceFeatures:
+    """Read what answers `features_request`; the files are free afterwards."""
+    _, maps, odds = paths
+    return SliceFeatures(np.load(maps), np.load(odds), tuple(answer["values"]))
 
 
 def take_result(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.slices import Standard
     from napari_medurwkv.io import Image
 
-__all__ = ["Plan", "make_plan", "make_rule"]
+__all__ = ["Plan", "make_plan", "make_rule", "scaled_points", "standard_of"]
 
 LARGEST_CHANGE = 32
 """Voxel sizes further from the working spacing than this factor are a mistake."""
@@ -122,7 +122,7 @@ class Plan:
                 rows=rows,
                 columns=columns,
                 channels=card.network_channels,
-                standard=_standard(card),
+                standard=standard_of(card),
             )
         return PlanarSource(
             array,
@@ -132,7 +132,7 @@ class Plan:
             rows=rows,
             columns=columns,
             channels=card.network_channels,
-            standard=_standard(card),
+            standard=standard_of(card),
         )
 
     def sink(self, writer: Writer) -> RowSink | VolumeSink:
@@ -163,7 +163,8 @@ class Plan:
         return tuple(slices)
 
 
-def _standard(card: ModelCard) -> Standard | None:
+def standard_of(card: ModelCard) -> Standard | None:
+    """Return mean and deviation of each channel, where a card states them."""
     mean, std = card.intensity.channel_mean, card.intensity.channel_std
     return None if mean is None or std is None else (mean, std)
 
@@ -260,7 +261,10 @@ def _working_shape(
 ) -> tuple[int, ...]:
     """Points of the working grid per display axis; it ends where the image ends."""
     if card.magnification != 1:
-        return (*shape[:-2], *(_scaled(n, card.magnification) for n in shape[-2:]))
+        return (
+            *shape[:-2],
+            *(scaled_points(n, card.magnification) for n in shape[-2:]),
+        )
     unit = geometry.mm_per_unit
     if card.spacing is None or unit is None:
         return shape  # also where nobody knows how long a pixel is
@@ -277,7 +281,7 @@ def _working_shape(
                 f"A voxel of this image measures {size:g} {geometry.unit} where "
                 f"{card.name} works at {wanted:g} mm; correct the voxel size."
             )
-        points.append(_scaled(count, ratio))
+        points.append(scaled_points(count, ratio))
     return tuple(points)
 
 
@@ -289,7 +293,8 @@ def _turned(card: ModelCard, axis: int | None) -> tuple[float, ...]:
     return tuple(spacing)
 
 
-def _scaled(points: int, ratio: float) -> int:
+def scaled_points(points: int, ratio: float) -> int:
+    """Return how many points an axis has on a grid that is finer by a ratio."""
     # The tolerance keeps products such as 26 * 5.5 from falling either way.
     return max(1, math.floor(points * ratio + 0.5 + 1e-6))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_medurwkv.checkpoints import ClassInfo
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.uncertainty import Uncertainty
     from napari_medurwkv.provenance import RunRecord
 
-__all__ = ["Progress", "Segmentation"]
+__all__ = ["Progress", "Segmentation", "SliceFeatures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,23 @@ class Segmentation:
     record: RunRecord
     probabilities: Probabilities | None = None
     uncertainty: Uncertainty | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceFeatures:
+    """Features of a slice.
+
+    Attributes
+    ----------
+    maps : ndarray of float16, shape (features, Y, X)
+        Principal components of the network's maps at a quarter and an eighth of its
+        resolution, each of deviation 1.
+    odds : ndarray of float16, shape (values, Y, X)
+        Log odds of each mask value against all others, held to +-12.
+    values : tuple of int
+        Mask values, ascending.
+    """
+
+    maps: NDArray[np.float16]
+    odds: NDArray[np.float16]
+    values: tuple[int, ...]

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medurwkv.errors import ImageError
-from napari_medurwkv.inference.engine_arrays import map_array
+from napari_medurwkv.inference.engine_arrays import map_array, write_image
 from napari_medurwkv.inference.engine_protocol import (
     Message,
     decode_region,
@@ -55,20 +55,25 @@ class Work:
         Gives the fields of a `DeviceReport` for a requested device.
     foresee : callable
         As `napari_medurwkv.inference.foresight.foresee`, with `problem` filled in.
+    features : callable
+        As `napari_medurwkv.inference.features.slice_features`.
     """
 
     segment: Callable[..., Any]
     load_model: Callable[[str | Path], Any]
     devices: Callable[[str], dict[str, str]]
     foresee: Callable[..., Any]
+    features: Callable[..., Any]
 
 
 def load_work() -> Work:
     """Import torch and everything that needs it; takes seconds."""
     from napari_medurwkv.checkpoints import load_model
+    from napari_medurwkv.inference.features import slice_features
     from napari_medurwkv.inference.segmentation import segment
 
-    return Work(segment, _Shelf(load_model).take, _report_devices, _foresee)
+    shelf = _Shelf(load_model)
+    return Work(segment, shelf.take, _report_devices, _foresee, slice_features)
 
 
 class _Shelf:
@@ -172,6 +177,8 @@ class Server:
             return {"say": "result", "devices": work.devices(request["device"])}
         if request["do"] == "foresee":
             return self._foresee(work, request)
+        if request["do"] == "features":
+            return self._features(work, request)
         return self._segment(work, request)
 
     def _foresee(self, work: Work, request: Message) -> Message:
@@ -196,6 +203,22 @@ class Server:
             cancel=lambda: number in self._cancelled,
         )
         return {"say": "result", "foresight": asdict(found)}
+
+    def _features(self, work: Work, request: Message) -> Message:
+        number = request["id"]
+        found = work.features(
+            map_array(request["picture"], "c"),
+            work.load_model(request["model"]),
+            spacing=request["spacing"],
+            rgb=request["rgb"],
+            device=request["device"],
+            # Whoever waits for a mask does not wait for this.
+            cancel=lambda: number in self._cancelled,
+        )
+        never = bool
+        write_image(Path(request["maps"]), found.maps, never)
+        write_image(Path(request["odds"]), found.odds, never)
+        return {"say": "result", "values": list(found.values)}
 
     def _segment(self, work: Work, request: Message) -> Message:
         from napari_medurwkv.geometry import Geometry

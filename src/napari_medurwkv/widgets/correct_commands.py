@@ -24,6 +24,7 @@ __all__ = [
     "cut",
     "delete",
     "fill_holes",
+    "fix_scribbles",
     "grow",
     "grow_scribbles",
     "hollow",
@@ -97,6 +98,7 @@ shrink = _tool("shrink")
 hollow = _tool("hollow")
 interpolate = _tool("interpolate")
 grow_scribbles = _tool("grow_scribbles")
+fix_scribbles = _tool("fix_scribbles")
 logical = _tool("logical")
 invert = _tool("invert")
 merge = _tool("merge")

@@ -38,6 +38,7 @@ class MedurwkvWidget(QWidget):
         super().__init__()
         self.segment = SegmentPanel(viewer, engine)
         self.correct = CorrectPanel(viewer)
+        self.correct.tools.learned.engine = engine
         self.export = ExportPanel(viewer)
         # One history of a mask, whoever changes it.
         self.segment.adjust.adjuster.open_session = self.correct.session_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_medurwkv.inference.client import DeviceReport
     from napari_medurwkv.inference.forecast import Foresight
     from napari_medurwkv.inference.further import Further
+    from napari_medurwkv.inference.result import SliceFeatures
     from napari_medurwkv.io import Image
 
 __all__ = ["Engine", "acquire_engine", "release_engine"]
@@ -41,6 +42,17 @@ class Engine(Protocol):
         further: Further = ...,
     ) -> Foresight:
         """Say how long a run would take and how much memory; blocks."""
+
+    def features(
+        self,
+        picture: NDArray[Any],
+        model: str | Path,
+        *,
+        spacing: Sequence[float] | None = ...,
+        rgb: bool = ...,
+        device: str = ...,
+    ) -> SliceFeatures:
+        """Say what a network has to say of each pixel of a slice; blocks."""
 
     def segment(
         self,

@@ -22,6 +22,7 @@ from napari_medurwkv.correction.tools import Request
 from napari_medurwkv.errors import CorrectionError
 from napari_medurwkv.widgets.class_table import format_size
 from napari_medurwkv.widgets.drawing import Drawing
+from napari_medurwkv.widgets.feature_source import FeatureSource
 from napari_medurwkv.widgets.layer_picker import LayerPicker
 from napari_medurwkv.widgets.look import RED, WrappedLabel, heading, set_tone
 from napari_medurwkv.widgets.tool_form import ToolForm
@@ -40,7 +41,14 @@ __all__ = ["ToolBox", "describe"]
 _WHICH = ("all classes", "selected classes")
 # Tools that never take all classes, and tools that the drawing tells which.
 _SELECTION = ("merge", "delete")
-_OWN_CLASSES = ("keep_picked", "grow_scribbles", "split_line", "take_result")
+_OWN_CLASSES = (
+    "keep_picked",
+    "grow_scribbles",
+    "fix_scribbles",
+    "split_line",
+    "take_result",
+)
+_LEARNS = "fix_scribbles"
 _SCOPES = ("this slice", "slab", "region on screen", "volume")
 _ASKS = {
     "point": "Click an island in the mask.",
@@ -90,6 +98,7 @@ class ToolBox(QWidget):
         self.around.setSuffix(" slices")
         self.image = LayerPicker(viewer, Image, "image for this tool")
         # Previews make layers active: the choice must not follow them.
+        self.learned = FeatureSource(self)
         self.other = LayerPicker(viewer, Labels, "other labels layer", follow=False)
         self.status = WrappedLabel()
         self.progress = QProgressBar()
@@ -107,6 +116,7 @@ class ToolBox(QWidget):
         self.which.currentIndexChanged.connect(self.refresh)
         self.image.layer_changed.connect(self.refresh)
         self.other.layer_changed.connect(self.refresh)
+        self.learned.changed.connect(self.refresh)
         self.drawing.changed.connect(self.refresh)
         self.preview.ready.connect(self._on_ready)
         self.preview.failed.connect(self._on_failed)
@@ -147,6 +157,10 @@ class ToolBox(QWidget):
         self.image.setVisible("image" in needs)
         told = self.tool.target or self.tool.name in (*_SELECTION, *_OWN_CLASSES)
         self.which.setVisible(not told)
+        self.learned.setVisible(self.tool.name == _LEARNS)
+        if self.tool.name == _LEARNS:
+            mask = self._session.mask.array
+            self.learned.offer(self._session.layer, mask.ndim)
         self._bind_keys(True)
         if "point" in needs:
             self.drawing.pick(self._session)
@@ -218,6 +232,7 @@ class ToolBox(QWidget):
                 getattr(self._viewer.dims.events, name).disconnect(self._on_slice)
             self.image.disconnect_viewer()
             self.other.disconnect_viewer()
+        self.learned.shut_down()
 
     # ------------------------------------------------------------------ details
 
@@ -235,7 +250,7 @@ class ToolBox(QWidget):
         for part in (self.title, self.hint, self.form):
             column.addWidget(part)
         column.addLayout(scope)
-        for part in (self.image, self.other, self.status, self.progress):
+        for part in (self.image, self.learned, self.other, self.status, self.progress):
             column.addWidget(part)
         column.addLayout(buttons)
         self.progress.hide()
@@ -277,6 +292,11 @@ class ToolBox(QWidget):
             values += counts.values
         layer = session.layer
         needs_layer = "layer" in tool.needed(self.form.values())
+        image = self.image.layer if "image" in tool.needs else None
+        features = None
+        if tool.name == _LEARNS and image is not None:
+            size = session.mask.spacing if session.known_size else None
+            features = self.learned.of(_finest(image), size, rgb=image.rgb)
         return Request(
             tool,
             self._scope(session),
@@ -287,7 +307,8 @@ class ToolBox(QWidget):
             axis=self._navigator.axis,
             point=self.drawing.point,
             path=self.drawing.path,
-            image=_plain(self.image.layer) if "image" in tool.needs else None,
+            image=_plain(image, mix=tool.name == _LEARNS),
+            features=features,
             scribbles=self.drawing.scribbles if "scribbles" in tool.needs else None,
             other=_plain(self.other.layer) if needs_layer else None,
         )
@@ -366,12 +387,30 @@ def describe(edit: Edit, session: CorrectionSession | None) -> str:
     return text + "."
 
 
-def _plain(layer: Any) -> Any:
-    """Return a layer's data with one channel, at full resolution."""
+class _Mixed:
+    """A colour image as a grey one, read by boxes."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.shape = data.shape[:-1]
+
+    def __getitem__(self, box: Any) -> Any:
+        return np.asarray(self._data[box], np.float32).mean(axis=-1)
+
+
+def _finest(layer: Any) -> Any:
+    """Return a layer's data at full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _plain(layer: Any, *, mix: bool = False) -> Any:
+    """Return a layer's data with one channel, colours mixed if so asked."""
     if layer is None:
         return None
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = _finest(layer)
     if getattr(layer, "rgb", False):
+        if mix:
+            return _Mixed(data)
         raise CorrectionError(
             f"{layer.name} is in colour; this tool needs a grey image."
         )
