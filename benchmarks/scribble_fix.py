@@ -2,16 +2,16 @@
 
     python benchmarks/scribble_fix.py [--model nuclei] [--every 1] [--out FOLDER]
 
-*Nuclei*: the validation images of `benchmarks/train/nuclei.yaml`, which the network
-did not learn from; the first mask is the network's. *Hippocampus*: no network knows it, so
-the first mask is an atlas: the mean mask of forty other volumes, laid on the box of each
-volume without any registration, where it exceeds a half; three slices of each of forty
-volumes; features come from brain-tissue, which has seen no hippocampus label.
+*Nuclei*: the validation images of `benchmarks/train/nuclei.yaml`, from which no network
+learnt; the first mask is the network's. *Hippocampus*: no network knows it, so
+the first mask is an atlas: the mean mask of forty other volumes, laid on the box of
+each volume without any registration, where it exceeds a half; three slices of each of
+forty volumes; features come from brain-tissue, which has seen no hippocampus label.
 
 The annotator strokes through the largest island of wrong pixels: a line along its
 longer direction, 21 pixels long and 3 wide at most, inside the island, with the class
-that is right there. After five strokes the mask has either changed by the tool, from the first
-mask and all strokes so far, or where the same strokes lie and nowhere else.
+that is right there. After each stroke the mask has either changed by the tool, from the
+first mask and all strokes so far, or where the same strokes lie and nowhere else.
 """
 
 from __future__ import annotations

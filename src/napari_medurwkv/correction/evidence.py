@@ -24,15 +24,15 @@ _CHUNK = 1 << 14
 # Shares of the prior variance of scores, in units of a logit squared: what strokes say
 # of pixels near that look the same, of the same island, of all that look the same, of
 # all that were as much in doubt, and of all.
-_NEAR, _ISLAND, _ALIKE, _DOUBT, _ALL = 6.0, 1.0, 0.5, 0.5, 1.0
+_NEAR, _ISLAND, _ALIKE, _DOUBT, _ALL = 6.0, 0.3, 0.5, 0.5, 1.0
 _AGREED = (0.0, 0.7, 1.0, 1.5, 2.0)
 """How much of the last three is believed after one stroke, two, ...: one is no rule."""
-_BOTH = 2.0
-"""Strokes reach so many times further where there are some for and some against."""
-_LOOK, _DOUBT_WIDTH = 0.5, 1.0
+_LOOK, _DOUBT_WIDTH = 0.45, 1.0
 _FAR_LIMIT = 1.5
 """No agreement of strokes moves a pixel far away by more: the sure ones stay."""
-_SHARPNESS, _WEIGHT = 0.5, 0.3
+_ENDS = 3.5
+"""Nothing is near beyond so many standard deviations."""
+_SHARPNESS, _WEIGHT = 0.5, 0.45
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,15 +45,18 @@ class Evidence:
         Score before any stroke, and the margin of the classifier behind it.
     looks : ndarray of float32, shape (pixels, features)
         From `describe`.
-    places : ndarray of float32, shape (pixels, 2)
-        Where they lie, in units of the smaller pixel side.
+    shape : tuple of int
+        Of the slice.
+    sides : tuple of float
+        Of a pixel, in units of the smaller.
     islands : ndarray of int, shape (pixels,)
         Number of the island of each; negative ones are alone.
     """
 
     start: tuple[NDArray[np.float32], NDArray[np.float32]]
     looks: NDArray[np.float32]
-    places: NDArray[np.float32]
+    shape: tuple[int, int]
+    sides: tuple[float, float]
     islands: NDArray[np.int64]
 
 
@@ -187,20 +190,32 @@ def solve_strokes(
     """
     agreed = _AGREED[min(strokes, len(_AGREED)) - 1] if everywhere else 0.0
     start, margin = evidence.start
-    # Strokes for and against hold one another back; those of one kind go on and on.
-    both = len(np.unique(truth)) > 1
-    reach = reach * (_BOTH if both else 1.0)
-    island = _ISLAND if both else 0.0
-    known = _covariance(evidence, points, points, margin, reach, agreed, island)
-    weights = _most_likely(known.sum(0), start[points].astype(np.float64), truth)
+    near, far = _covariance(evidence, points, points, margin, reach, agreed)
+    weights = _most_likely(near + far, start[points].astype(np.float64), truth)
     score = start.copy()
-    for first in range(0, len(start), _CHUNK):
-        part = np.arange(first, min(first + _CHUNK, len(start)))
-        near, far = _covariance(evidence, part, points, margin, reach, agreed, island)
+    rows = _movable(evidence, points, reach, agreed)
+    for first in range(0, len(rows), _CHUNK):
+        part = rows[first : first + _CHUNK]
+        near, far = _covariance(evidence, part, points, margin, reach, agreed)
         score[part] += near @ weights
         if agreed:
             score[part] += np.clip(far @ weights, -_FAR_LIMIT, _FAR_LIMIT)
     return score
+
+
+def _movable(
+    evidence: Evidence, points: NDArray[np.intp], reach: float, agreed: float
+) -> NDArray[np.intp]:
+    """Pixels whose label strokes can change: near, of their islands, or in doubt."""
+    away = np.ones(evidence.shape, bool)
+    away.flat[points] = False
+    distance = ndimage.distance_transform_edt(away, sampling=evidence.sides).ravel()
+    own = evidence.islands[points]
+    may = distance <= _ENDS * reach
+    may |= np.isin(evidence.islands, own[own > 0])
+    if agreed:
+        may |= np.abs(evidence.start[0]) <= _FAR_LIMIT
+    return np.flatnonzero(may)
 
 
 def _covariance(
@@ -210,19 +225,29 @@ def _covariance(
     margin: NDArray[np.float32],
     reach: float,
     agreed: float,
-    island: float,
-) -> NDArray[np.float32]:
-    """Covariance of near and far kind, shape (2, rows, points)."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Covariance of the near and of the far kind, each of shape (rows, points)."""
     look = _squares(evidence.looks[rows], evidence.looks[points]) / (-2 * _LOOK**2)
-    place = _squares(evidence.places[rows], evidence.places[points]) / (-2 * reach**2)
-    alike = np.exp(look)
-    near = _NEAR * alike * np.exp(place)
-    near += island * (evidence.islands[rows, None] == evidence.islands[points])
+    place = _squares(_places(evidence, rows), _places(evidence, points))
+    near: NDArray[np.float32] = np.asarray(
+        _NEAR * np.exp(look + place / (-2 * reach**2)), np.float32
+    )
+    same = evidence.islands[rows, None] == evidence.islands[points]
+    near += np.float32(_ISLAND) * same.astype(np.float32)
     if not agreed:
-        return np.stack([near, np.zeros_like(near)])
+        return near, np.zeros_like(near)
     doubt = (margin[rows, None] - margin[points]) ** 2 / (-2 * _DOUBT_WIDTH**2)
-    far = agreed * (_ALL + _DOUBT * np.exp(doubt) + _ALIKE * alike)
-    return np.stack([near, far])
+    far: NDArray[np.float32] = np.float32(agreed) * (
+        _ALL + _DOUBT * np.exp(doubt) + _ALIKE * np.exp(look)
+    )
+    return near, far
+
+
+def _places(evidence: Evidence, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Where pixels lie, in units of the smaller pixel side."""
+    places = np.stack(np.unravel_index(rows, evidence.shape), axis=1)
+    result: NDArray[np.float32] = (places * evidence.sides).astype(np.float32)
+    return result
 
 
 def _squares(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

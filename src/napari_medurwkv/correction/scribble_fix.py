@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fix_by_scribbles"]
 
-_PER_STROKE = 12
-_MOST_POINTS = 240
+_PER_STROKE = 8
+_MOST_POINTS = 120
 _CAP, _FLOOR = 4.0, 0.7
 _KNOWN = 0.5
 """Dice with the present mask from which on a network is taken to know a class."""
@@ -104,8 +104,8 @@ def fix_by_scribbles(
     strokes = _points(scribbles)
     described = describe(image, features, spacing)
     watch.at(0.3)
-    sides = np.asarray(spacing, np.float32) / min(spacing)
-    places = np.indices(labels.shape, np.float32).reshape(2, -1).T * sides
+    unit = min(spacing)
+    sides = (float(spacing[0]) / unit, float(spacing[1]) / unit)
     scores = []
     # Of two classes the second's score is the first's, turned round.
     asked = involved[1:] if len(involved) == 2 else involved
@@ -113,7 +113,8 @@ def fix_by_scribbles(
         evidence = Evidence(
             start=_start(described, labels == value, (odds or {}).get(value)),
             looks=described,
-            places=places,
+            shape=labels.shape,
+            sides=sides,
             islands=_islands(labels == value),
         )
         truth = np.where(scribbles.ravel()[strokes.index] == value, 1, -1)
