@@ -146,7 +146,7 @@ TOOLS: tuple[Tool, ...] = (
         "Fix by strokes",
         "Stroke what is wrong with the class that is right: what is like it follows",
         runs.fix_scribbles,
-        "Shift-A",
+        "Shift-Z",
         (
             Parameter("reach", "Reach of a stroke", 8.0, 1, 200, suffix=" pixels"),
             Parameter("everywhere", "Learn for the whole slice", True),
