@@ -47,6 +47,10 @@ def icon_pixels(tool: Tool) -> NDArray[np.uint8]:
     scribbles = np.full(toy.shape, -1, np.int16)
     scribbles[..., 8:12, 8] = 1
     scribbles[..., 0, :] = 0
+    if tool.name == "fix_scribbles":
+        # Strokes over what is wrong: a hole and a false island.
+        scribbles[..., 9:12, 9:12] = 1
+        scribbles[..., 20:23, 19:23] = 0
     image = (toy == 1) * 100.0
     try:
         edit = work_out(mask, _request(tool, toy, image, scribbles)).edit
