@@ -10,8 +10,9 @@ from torch import nn
 
 from napari_medurwkv.errors import CancelledError, ImageError
 from napari_medurwkv.inference.forecast import Foresight, duration
-from napari_medurwkv.inference.foresight import foresee
+from napari_medurwkv.inference.foresight import foresee, room
 from napari_medurwkv.inference.memory import free_memory
+from napari_medurwkv.inference.plan import make_plan
 
 NAP = 0.02
 
@@ -105,14 +106,19 @@ def test_a_part_costs_its_windows(case):
     small = foresee(picture, fake, device="cpu", region=part)
     assert small.windows < whole.windows / 10
     assert small.seconds < whole.seconds / 2
-    assert small.host_more < whole.host_more
 
 
-def test_a_mask_on_the_disk_takes_no_memory(case):
+def test_a_mask_on_the_disk_takes_no_memory_and_a_part_less(case):
     picture, fake = case
-    there = foresee(picture, fake, device="cpu")
-    elsewhere = foresee(picture, fake, device="cpu", mask_in_memory=False)
-    assert there.host_more - elsewhere.host_more == 6 * 200 * 120
+    part = (slice(0, 6), slice(0, 20), slice(0, 20))
+
+    def room_of(region=None, *, mask):
+        plan = make_plan(picture.geometry, fake.card, 0.5, region)
+        return room(plan, fake, instances=False, cuda=False, mask=mask)
+
+    assert room_of(mask=True) - room_of(mask=False) == 6 * 200 * 120
+    assert room_of(part, mask=True) - room_of(part, mask=False) == 6 * 20 * 20
+    assert room_of(part, mask=False) < room_of(mask=False)
 
 
 def test_the_forecast_ends_when_it_is_told(case):

@@ -13,6 +13,7 @@ import torch
 
 from napari_medurwkv.errors import CancelledError
 from napari_medurwkv.inference.decide import Decision
+from napari_medurwkv.inference.heap import give_memory_back
 from napari_medurwkv.inference.intensity import fit_intensity
 from napari_medurwkv.inference.memory import forget_peak, peak, resident
 from napari_medurwkv.inference.resample import resample, triangle_taps
@@ -231,6 +232,7 @@ def window_cost(
         if clock.lap() > ENOUGH_S:
             break
     clock.total = 0.0
+    give_memory_back()  # what is kept for reuse would hide what a window takes
     before = resident()
     forget_peak()
     times = []

@@ -13,6 +13,7 @@ from napari_medurwkv.inference.checks import check_image
 from napari_medurwkv.inference.decide import label_dtype
 from napari_medurwkv.inference.device import choose_device
 from napari_medurwkv.inference.forecast import Foresight, refuse_on_host
+from napari_medurwkv.inference.heap import give_memory_back
 from napari_medurwkv.inference.memory import free_memory, resident
 from napari_medurwkv.inference.pilot import seconds_per_plane
 from napari_medurwkv.inference.plan import make_plan
@@ -113,6 +114,7 @@ def foresee(
         seconds = costs.fixed + max(together, hashing)
     else:
         seconds = costs.fixed + reading + computing + hashing
+    give_memory_back()
     now = resident()
     more = room(plan, model, instances=instances, cuda=cuda, mask=mask_in_memory)
     more = max(costs.host_bytes, costs.window.host_bytes + more)
