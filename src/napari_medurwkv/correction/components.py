@@ -11,7 +11,13 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Connectivity", "component_sizes", "fast_module", "label_components"]
+__all__ = [
+    "Connectivity",
+    "component_sizes",
+    "fast_module",
+    "in_scan_order",
+    "label_components",
+]
 
 Connectivity = Literal["faces", "corners"]
 
@@ -66,7 +72,7 @@ def label_components(
             out_dtype=np.uint32,
         )
         signed: NDArray[np.int32] = numbers.view(np.int32)
-        return _in_scan_order(signed, int(count)) if ordered else (signed, int(count))
+        return in_scan_order(signed, int(count)) if ordered else (signed, int(count))
     structure = ndimage.generate_binary_structure(
         mask.ndim, 1 if connectivity == "faces" else mask.ndim
     )
@@ -96,10 +102,24 @@ def component_sizes(numbers: NDArray[np.int32], count: int) -> NDArray[np.int64]
     return sizes
 
 
-def _in_scan_order(
+def in_scan_order(
     numbers: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.int32], int]:
-    """Renumber so that the first voxels of the components ascend, as scipy's do."""
+    """Renumber so that the first voxels of the components ascend, as scipy's do.
+
+    Parameters
+    ----------
+    numbers : ndarray of int32
+        Components, as `label_components` gives them unordered.
+    count : int
+        How many there are.
+
+    Returns
+    -------
+    numbers : ndarray of int32
+        The same array where they ascend already.
+    count : int
+    """
     flat = numbers.reshape(-1)
     first = np.full(count + 1, flat.size, np.int64)
     step = 1 << 22

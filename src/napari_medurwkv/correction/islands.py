@@ -11,6 +11,7 @@ from napari_medurwkv.correction.boxes import class_boxes
 from napari_medurwkv.correction.components import (
     Connectivity,
     component_sizes,
+    in_scan_order,
     label_components,
 )
 from napari_medurwkv.correction.watch import SILENT, Watch
@@ -60,8 +61,13 @@ def keep_largest(
     if count < 1:
         raise CorrectionError("At least one island has to be kept; choose 1 or more.")
     after = labels.copy()
-    for value, box, numbers, sizes in _islands(labels, classes, connectivity, watch):
+    found = _islands(labels, classes, connectivity, watch, ordered=False)
+    for value, box, numbers, sizes in found:
         order = np.argsort(-sizes[1:], kind="stable") + 1
+        if len(order) > count and sizes[order[count - 1]] == sizes[order[count]]:
+            # Which of equal ones begins first has to be looked at.
+            numbers, sizes = _by_first_voxel(numbers, len(sizes) - 1)
+            order = np.argsort(-sizes[1:], kind="stable") + 1
         gone = np.ones(len(sizes), bool)
         gone[0] = False
         gone[order[:count]] = False
@@ -226,6 +232,13 @@ def _islands(
         )
         yield value, box, numbers, component_sizes(numbers, count)
     watch.at(1.0)
+
+
+def _by_first_voxel(
+    numbers: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    ordered, _ = in_scan_order(numbers, count)
+    return ordered, component_sizes(ordered, count)
 
 
 def _clear(
