@@ -94,7 +94,7 @@ void scatter(const float* from, std::ptrdiff_t tokens, std::ptrdiff_t stride,
 constexpr std::ptrdiff_t kMostLanes = 16;
 
 // The last channels, too few to fill a tile: computed on a padded copy. Like
-// full_tiles, returns false where the keys are too extreme for a tile.
+// full_tile, returns false where the keys are too extreme for a tile.
 bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
                  std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t lanes = kernels.lanes, count = x.channels - from;
@@ -113,10 +113,9 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
   gather(x.k + at, x.tokens, x.channels, count, lanes, k);
   gather(x.v + at, x.tokens, x.channels, count, lanes, v);
   if (back) {
-    gather(x.y + at, x.tokens, x.channels, count, lanes, y);
     gather(x.grad + at, x.tokens, x.channels, count, lanes, grad);
-    const Tile tile{1, 0, x.tokens, lanes, w,  u,  k, v, y, space + copies * size,
-                    grad,     gk,    gv, gw, gu};
+    const Tile tile{0, x.tokens, lanes, w,  u,  k,  v, y, space + copies * size,
+                    grad,        gk,    gv, gw, gu};
     if (!kernels.backward(tile)) return false;
     scatter(gk, x.tokens, x.channels, count, lanes, x.gk + at);
     scatter(gv, x.tokens, x.channels, count, lanes, x.gv + at);
@@ -126,7 +125,7 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
     }
   } else {
     const Tile tile{
-        1, x.segment, x.tokens, lanes,   w,       u,       k,      v, y, space + copies * size,
+        x.segment, x.tokens, lanes,   w,       u,       k,       v, y, space + copies * size,
         nullptr,  nullptr, nullptr, nullptr, nullptr};
     if (!kernels.forward(tile)) return false;
     scatter(y, x.tokens, x.channels, count, lanes, x.y + at);
@@ -134,12 +133,12 @@ bool narrow_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdi
   return true;
 }
 
-bool full_tiles(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
-                std::ptrdiff_t from, int count, float* space) {
+bool full_tile(const Problem<float>& x, const TileKernels& kernels, std::ptrdiff_t b,
+               std::ptrdiff_t from, float* space) {
   const std::ptrdiff_t at = b * x.tokens * x.channels + from;
   const std::ptrdiff_t place = b * x.channels + from;
-  Tile tile{count, x.segment, x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at, x.y + at,
-            space,    nullptr,    nullptr,    nullptr,    nullptr,  nullptr};
+  Tile tile{x.segment, x.tokens, x.channels, x.w + from, x.u + from, x.k + at, x.v + at,
+            x.y + at,  space,    nullptr,    nullptr,    nullptr,    nullptr,  nullptr};
   if (x.grad == nullptr) return kernels.forward(tile);
   tile.grad = x.grad + at;
   tile.gk = x.gk + at;
@@ -149,51 +148,28 @@ bool full_tiles(const Problem<float>& x, const TileKernels& kernels, std::ptrdif
   return kernels.backward(tile);
 }
 
-// How many full tiles to compute together: as many as leave every thread the same.
-int together(std::ptrdiff_t tiles, std::ptrdiff_t batch, int threads) {
-  for (int count = kMostTiles; count > 1; --count) {
-    const std::ptrdiff_t tasks = batch * (tiles / count);
-    if (tiles % count == 0 && (tasks % threads == 0 || tasks >= 8 * threads))
-      return count;
-  }
-  return 1;
-}
-
 int solve(const Problem<float>& x, int level, int threads) {
   const TileKernels& kernels = kernels_for(level);
   const std::ptrdiff_t lanes = kernels.lanes;
   const bool back = x.grad != nullptr, narrow = x.channels % lanes != 0;
   if (x.batch * x.tokens * x.channels < kWorthSharing || threads < 1) threads = 1;
-  const std::ptrdiff_t tiles = x.channels / lanes;
-  const int count = together(tiles, x.batch, threads);
-  const std::ptrdiff_t groups = tiles / count + (narrow ? 1 : 0);
+  const std::ptrdiff_t tiles = x.channels / lanes + (narrow ? 1 : 0);
   const std::size_t scratch =
       back ? kernels.backward_scratch(x.tokens) : kernels.forward_scratch(x.tokens);
   const std::size_t copies =
       narrow ? (back ? 6 : 3) * static_cast<std::size_t>(x.tokens * lanes) : 0;
-  const std::size_t many = static_cast<std::size_t>(count) * scratch;
-  const std::size_t tile_bytes =
-      sizeof(float) * (many > scratch + copies ? many : scratch + copies);
+  const std::size_t tile_bytes = sizeof(float) * (scratch + copies);
   const std::size_t scan_bytes = sizeof(ScanState) * static_cast<std::size_t>(x.tokens);
   return share(
-      x.batch * groups, threads, tile_bytes > scan_bytes ? tile_bytes : scan_bytes,
+      x.batch * tiles, threads, tile_bytes > scan_bytes ? tile_bytes : scan_bytes,
       [&](std::ptrdiff_t task, const Workspace& space) {
-        const std::ptrdiff_t b = task / groups, from = task % groups * count * lanes;
-        const std::ptrdiff_t left = x.channels - from, width = count * lanes;
+        const std::ptrdiff_t b = task / tiles, c = task % tiles * lanes;
+        const std::ptrdiff_t left = x.channels - c, some = left < lanes ? left : lanes;
         auto* floats = space.as<float>();
-        if (width <= left && moderate(x.w + from, x.u + from, width, x.tokens, x.segment) &&
-            full_tiles(x, kernels, b, from, count, floats))
-          return;
-        // Tile by tile, so that one extreme channel slows down its tile alone.
-        const std::ptrdiff_t end = width < left ? from + width : x.channels;
-        for (std::ptrdiff_t c = from; c < end; c += lanes) {
-          const std::ptrdiff_t some = end - c < lanes ? end - c : lanes;
-          const bool done =
-              moderate(x.w + c, x.u + c, some, x.tokens, x.segment) &&
-              (some < lanes ? narrow_tile(x, kernels, b, c, floats)
-                            : full_tiles(x, kernels, b, c, 1, floats));
-          if (!done) scan_channels(x, b, c, c + some, space.as<ScanState>());
-        }
+        const bool done = moderate(x.w + c, x.u + c, some, x.tokens, x.segment) &&
+                          (some < lanes ? narrow_tile(x, kernels, b, c, floats)
+                                        : full_tile(x, kernels, b, c, floats));
+        if (!done) scan_channels(x, b, c, c + some, space.as<ScanState>());
       });
 }
 

@@ -9,13 +9,9 @@ namespace medurwkv {
 constexpr int kChunk = 32;
 // Largest decay over a chunk, |w|·tokens in nats, and largest |u|, that tiles take.
 constexpr double kSteepestDecay = 24.0, kSteepestBonus = 16.0;
-// Neighbouring tiles that may be computed together.
-constexpr int kMostTiles = 4;
 
-// One sequence of `count` times `lanes` neighbouring channels. Row t of k starts at
-// k + t * stride.
+// One sequence of `lanes` neighbouring channels. Row t of k starts at k + t * stride.
 struct Tile {
-  int count;
   // Tokens of a segment in the published kernels' variant; 0 for the definition.
   std::ptrdiff_t segment;
   std::ptrdiff_t tokens;

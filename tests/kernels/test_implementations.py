@@ -47,17 +47,18 @@ def forward_by_decay(implementation, x, decays):
     )
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 196, 1023, 4096, 16384])
+@pytest.mark.parametrize("tokens", [1, 7, 196, 1023, 4096, 16384, 65536])
 def test_accuracy(implementation, measured, tokens):
-    x, expected = measured(tokens, DECAYS)
-    y = forward_by_decay(implementation, x, DECAYS)
+    decays = DECAYS if tokens < 65536 else DECAYS[::3]
+    x, expected = measured(tokens, decays)
+    y = forward_by_decay(implementation, x, decays)
     assert y.dtype == torch.float32
     assert y.isfinite().all()
-    error = (y - expected).abs().amax((0, 1)).view(len(DECAYS), len(SPREADS), LANES)
+    error = (y - expected).abs().amax((0, 1)).view(len(decays), len(SPREADS), LANES)
     by_spread = error.amax((0, 2)).tolist()
-    assert by_spread[0] <= 1e-5
+    assert by_spread[0] <= 2e-6
     assert by_spread[1] <= 1e-5
-    assert by_spread[2] <= 3e-5
+    assert by_spread[2] <= 2e-5
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 130, 1023])
