@@ -14,10 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_medurwkv.errors import CancelledError, GeometryError, MedurwkvError
-from napari_medurwkv.inference.engine_arrays import write_image
 from napari_medurwkv.inference.engine_child import (
     EngineEndedError,
     EngineProcess,
@@ -30,12 +27,10 @@ from napari_medurwkv.inference.engine_protocol import (
     Message,
     decode_error,
 )
+from napari_medurwkv.inference.engine_questions import EngineQuestions
 from napari_medurwkv.inference.engine_requests import (
     DeviceReport,
-    features_request,
-    foresee_request,
     segment_request,
-    take_features,
     take_result,
 )
 from napari_medurwkv.inference.engine_run import (
@@ -45,7 +40,6 @@ from napari_medurwkv.inference.engine_run import (
     obituary,
     orphan_answer,
 )
-from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.inference.probabilities import leave_nothing, new_cache_path
 
@@ -53,13 +47,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
-    from napari_medurwkv.geometry import Geometry
     from napari_medurwkv.inference.result import (
         Progress,
         Segmentation,
-        SliceFeatures,
     )
     from napari_medurwkv.io import Image
 
@@ -68,7 +60,7 @@ __all__ = ["DeviceReport", "EngineClient"]
 CLOSED = "The engine is closed; make a new EngineClient."
 
 
-class EngineClient:
+class EngineClient(EngineQuestions):
     """Runs `segment` in a child process that stays warm.
 
     One run at a time: a second one raises. All methods may be called from any
@@ -106,102 +98,9 @@ class EngineClient:
         with self._lock:
             self._living_child()
 
-    def device_report(self, device: str = "auto") -> DeviceReport:
-        """Ask the engine where it will compute; blocks.
-
-        Parameters
-        ----------
-        device : str
-            As for `napari_medurwkv.segment`.
-
-        Raises
-        ------
-        DeviceError
-            If that device is not there or does not compute.
-        EngineError
-            If a run is under way, or the engine cannot start.
-        """
-        answer = self._ask({"do": "devices", "device": device})
-        return DeviceReport(**answer["devices"])
-
-    def foresee(
-        self,
-        geometry: Geometry,
-        dtype: DTypeLike,
-        model: str | Path,
-        *,
-        rgb: bool = False,
-        colours: int = 3,
-        device: str = "auto",
-        overlap: float | None = None,
-        instances: bool = False,
-        region: tuple[slice, ...] | None = None,
-        further: Further = Further(),  # noqa: B008 - it is frozen
-    ) -> Foresight:
-        """Ask how long a run would take and how much memory; blocks.
-
-        Parameters
-        ----------
-        geometry, dtype, rgb, colours
-            Of the image and its values.
-        model, device, overlap, instances, region, further
-            As for `segment`.
-
-        Returns
-        -------
-        Foresight
-            With `problem`, where it cannot fit.
-
-        Raises
-        ------
-        CancelledError
-            If a run was asked for meanwhile.
-        EngineError
-            If a run is under way, or the engine cannot start.
-        MedurwkvError
-            Whatever `segment` would raise.
-        """
-        request = foresee_request(
-            geometry,
-            np.dtype(dtype),
-            model,
-            rgb=rgb,
-            colours=colours,
-            device=device,
-            overlap=overlap,
-            instances=instances,
-            region=region,
-            further=further,
-        )
-        return Foresight(**self._ask(request)["foresight"])
-
-    def features(
-        self,
-        picture: NDArray[Any],
-        model: str | Path,
-        *,
-        spacing: Sequence[float] | None = None,
-        rgb: bool = False,
-        device: str = "auto",
-    ) -> SliceFeatures:
-        """Ask what a network has to say of each pixel of a slice; blocks.
-
-        Parameters
-        ----------
-        picture, spacing, rgb
-            As for `napari_medurwkv.inference.features.slice_features`.
-        model, device
-            As for `segment`.
-
-        Raises
-        ------
-        CancelledError
-            If a run was asked for meanwhile.
-        EngineError
-            If a run is under way, or the engine cannot start.
-        MedurwkvError
-            Whatever `slice_features` raises.
-        """
+    @contextlib.contextmanager
+    def _files(self) -> Iterator[tuple[Path, Path, Path]]:
+        """Name three files that cross the border, between two runs."""
         with self._lock:
             self._refuse_second()
             self._living_child()
@@ -209,11 +108,7 @@ class EngineClient:
         if folder is None:
             raise EngineError(CLOSED)
         with exchanged_files(folder, next(self._numbers)) as paths:
-            write_image(paths[0], picture, bool)  # never stopped
-            request = features_request(
-                paths, model, spacing=spacing, rgb=rgb, device=device
-            )
-            return take_features(self._ask(request), paths)
+            yield paths
 
     def _ask(self, request: Message) -> Message:
         """Put a question to the child between two runs."""
