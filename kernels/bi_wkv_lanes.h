@@ -98,6 +98,14 @@ MEDURWKV_INLINE void fetch(const float* from) {
   (void)from;
 #endif
 }
+// Asks for a row of lanes that will be written soon.
+MEDURWKV_INLINE void claim(float* to) {
+#if defined(__GNUC__)
+  for (int i = 0; i < kLanes; i += 16) __builtin_prefetch(to + i, 1);
+#else
+  (void)to;
+#endif
+}
 // The larger one; where either is NaN, a.
 MEDURWKV_INLINE Lanes larger(Lanes a, Lanes b) {
 #if defined(__AVX512F__) && MEDURWKV_LANES == 16

@@ -100,6 +100,7 @@ MEDURWKV_INLINE void forward_chunk(const Tile& tile, const Decay& decay,
       value = value * factor;
     }
     float* row = after + (t - start) * 2 * kLanes;
+    claim(tile.y + t * stride);
     store(row, values);
     store(row + kLanes, weights);
     values = decay.step * values + value;
@@ -298,6 +299,8 @@ MEDURWKV_INLINE void spread_chunk(const Tile& tile, const Decay& decay,
       q = q * factor;
     }
     float* row = before + (t - start) * 2 * kLanes;
+    claim(tile.gv + t * stride);
+    claim(tile.gk + t * stride);
     store(row, p_sum);
     store(row + kLanes, q_sum);
     p_sum = decay.step * p_sum + p;
