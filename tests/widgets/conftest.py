@@ -31,6 +31,7 @@ from napari_medurwkv.checkpoints import (
 from napari_medurwkv.errors import CancelledError, DeviceError, ImageError
 from napari_medurwkv.inference import Progress, Segmentation
 from napari_medurwkv.inference.client import DeviceReport
+from napari_medurwkv.inference.engine_protocol import EngineBusyError
 from napari_medurwkv.inference.forecast import Foresight
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.inference.probabilities import (
@@ -109,6 +110,7 @@ class FakeEngine:
     answers: list = field(default_factory=list)
     questions: list = field(default_factory=list)
     foresight: Foresight | None = FORESIGHT
+    busy: int = 0
     closed: bool = False
     idle: threading.Event = field(default_factory=threading.Event)
 
@@ -124,6 +126,9 @@ class FakeEngine:
 
     def foresee(self, geometry, dtype, model, **options):
         self.questions.append((geometry.display_shape, dtype, model, options))
+        if self.busy:
+            self.busy -= 1
+            raise EngineBusyError("The engine is busy.")
         if self.foresight is None:
             raise ImageError("There is no such image.")
         return self.foresight

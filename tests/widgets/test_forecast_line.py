@@ -55,6 +55,14 @@ def test_what_a_run_would_end_with_is_said(viewer, panel, engine, volume, qtbot)
     qtbot.waitUntil(lambda: panel.forecast.text == "There is no such image.")
 
 
+def test_a_busy_engine_is_asked_again(viewer, panel, engine, volume, qtbot):
+    engine.busy = 2
+    viewer.add_image(volume)
+    qtbot.waitUntil(lambda: bool(panel.forecast.text))
+    assert panel.forecast.text == "About 12 s, 0.5 GB of memory."
+    assert len(engine.questions) == 3
+
+
 def test_no_forecast_during_a_run(ready, engine, segment, qtbot):
     qtbot.waitUntil(lambda: bool(ready.forecast.text))
     segment(ready)

@@ -23,6 +23,7 @@ from napari_medurwkv.inference.engine_child import (
 from napari_medurwkv.inference.engine_exchange import Exchange
 from napari_medurwkv.inference.engine_host import EngineHost, exchanged_files
 from napari_medurwkv.inference.engine_protocol import (
+    EngineBusyError,
     EngineError,
     Message,
     decode_error,
@@ -257,7 +258,7 @@ class EngineClient(EngineQuestions):
         if self._closed:
             raise EngineError(CLOSED)
         if self._run is not None:
-            raise EngineError(
+            raise EngineBusyError(
                 "The engine is busy with another image; cancel that run or wait for it."
             )
 

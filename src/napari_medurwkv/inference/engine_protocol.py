@@ -10,6 +10,7 @@ from napari_medurwkv import errors
 from napari_medurwkv.errors import MedurwkvError
 
 __all__ = [
+    "EngineBusyError",
     "EngineError",
     "Message",
     "decode_error",
@@ -36,6 +37,10 @@ class EngineError(MedurwkvError):
     def __init__(self, sentence: str, details: str = "") -> None:
         super().__init__(sentence)
         self.details = details
+
+
+class EngineBusyError(EngineError):
+    """The engine does one thing at a time; later it can be asked again."""
 
 
 def write_message(stream: IO[str], message: Message) -> None:

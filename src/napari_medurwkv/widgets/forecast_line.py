@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medurwkv.errors import CancelledError
+from napari_medurwkv.inference.engine_protocol import EngineBusyError
 from napari_medurwkv.inference.further import Further
 from napari_medurwkv.widgets.background import BackgroundTask, Outcome, in_background
 from napari_medurwkv.widgets.look import AMBER, RED, WrappedLabel, set_tone
@@ -158,6 +159,9 @@ class ForecastLine(QWidget):
             if not outcome.value.problem:
                 self._answers[self._question.key] = outcome.value
             self._show(outcome.value)
+        elif isinstance(outcome.error, EngineBusyError):
+            # A run of another panel, or a preview: ask when it may be over.
+            self._settle.start()
         elif not isinstance(outcome.error, CancelledError):
             # A run would end with this sentence.
             self._say(str(outcome.error), AMBER)
