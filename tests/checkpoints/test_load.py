@@ -23,6 +23,7 @@ from napari_medurwkv.checkpoints import (
 )
 from napari_medurwkv.checkpoints import load as load_module
 from napari_medurwkv.checkpoints import weights as weights_module
+from napari_medurwkv.checkpoints.fit import StateInfo, check_tensors
 from napari_medurwkv.errors import CheckpointError, CheckpointWarning
 from napari_medurwkv.models import build_model
 
@@ -359,3 +360,15 @@ def test_everything_is_turned_to_evaluation(checkpoint: Path) -> None:
     assert not any(
         module.training for module in load_model(checkpoint).network.modules()
     )
+
+
+def test_a_bias_that_contradicts_its_weight_is_named_with_it() -> None:
+    needed = {"head.bias": StateInfo((10,), "floating point")}
+    given = {
+        "head.bias": StateInfo((9,), "floating point"),
+        "head.weight": StateInfo((10, 4), "floating point"),
+    }
+    with pytest.raises(
+        CheckpointError, match=r"beside head\.weight of shape \(10, 4\)"
+    ):
+        check_tensors({**given, **needed}, given, "x.pth", "toy")

@@ -179,8 +179,12 @@ def check_tensors(
         if place is None:
             problems.append(f"{quoted(key)} is unexpected")
         elif place.shape != tensor.shape:
+            # Sizes are read off weights: where the two disagree, either is wrong.
+            weight = key.removesuffix("bias") + "weight"
+            other = given.get(weight) if key.endswith("bias") else None
             problems.append(
                 f"{key} has shape {tensor.shape} where {place.shape} belongs"
+                + (f" beside {weight} of shape {other.shape}" if other else "")
             )
         elif place.kind != tensor.kind:
             problems.append(f"{key} holds {tensor.kind} where {place.kind} belongs")
